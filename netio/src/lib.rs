@@ -1,1 +1,11 @@
-//! skeleton
+//! Packet ports and the reliable streams that run over them: everything between a device and a message, but no message's meaning.
+//!
+//! - [`port`]: the one trait every room implements, and the addresses it speaks in.
+//! - [`idle`]: what a polling thread does when a poll brings nothing.
+
+pub mod idle;
+pub mod port;
+
+pub use port::{
+    Endpoint, Link, Peer, Port, PortError, PortStatistics, RX_BATCH, RxDrops, TransmitFull, Vlan, VlanTag,
+};

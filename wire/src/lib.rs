@@ -16,6 +16,7 @@
 mod message_macro;
 mod error;
 
+pub mod itch;
 pub mod moldudp64;
 pub mod ouch;
 pub mod soupbintcp;

@@ -1,1 +1,27 @@
-//! skeleton
+//! The XDP program (bpf/steer.c, compiled by build.rs) and its loader. Not the AF_XDP sockets themselves: `netio::xdp` owns those
+//! and registers them here.
+//!
+//! ```no_run
+//! # use xdp_prog::{Settings, Steering, ModeChoice};
+//! let settings = Settings::new().port(26000, xdp_prog::Queue::Index(0));
+//! let mut steering = Steering::attach("eth1", &settings, ModeChoice::Best)?;
+//! println!("attached in {} mode, program {}", steering.mode(), steering.program_id());
+//! println!("{}", steering.counters()?);
+//! # Ok::<(), xdp_prog::SteeringError>(())
+//! ```
+
+mod capability;
+mod error;
+pub mod netlink;
+mod settings;
+mod steering;
+mod verdict;
+
+pub use capability::Capability;
+pub use error::SteeringError;
+pub use settings::{ALLOW_LIST_MAX, Network, NetworkError, QUEUES_MAX, Queue, Rate, Settings};
+pub use steering::{ModeChoice, Steering, StepDown, XdpMode};
+pub use verdict::{Counters, Verdict};
+
+/// The compiled program, as the loader and the fixture tests read it.
+pub static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));

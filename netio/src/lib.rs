@@ -2,9 +2,11 @@
 //!
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`idle`]: what a polling thread does when a poll brings nothing.
+//! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
 
 pub mod idle;
 pub mod port;
+pub mod stream;
 
 pub use port::{
     Endpoint, Link, Peer, Port, PortError, PortStatistics, RX_BATCH, RxDrops, TransmitFull, Vlan, VlanTag,

@@ -1,0 +1,95 @@
+//! Both streams of a session in one: sorts datagrams to the half they concern, and asks both what to send. It adds no protocol of its own.
+
+use wire::moldudp64::{HEADER_LENGTH, Header};
+
+use super::{
+    Kind, ParkingPool, ReceiveConfig, ReceiveStream, Received, RequestOutcome, Run, SendConfig, SendStream,
+    SessionName, classify,
+};
+
+/// One end of a session: it sends one stream and receives the other.
+pub struct Duplex {
+    pub send: SendStream,
+    pub receive: ReceiveStream,
+}
+
+/// What a datagram meant to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The peer's stream; messages were handed to `deliver`.
+    Received(Received),
+    /// This many messages of ours are newly acknowledged; 0 if the acknowledgement told nothing new.
+    Acknowledged(u64),
+    /// The peer asked for messages of ours. [`RequestOutcome::TooOld`] is the owner's to answer.
+    Requested(RequestOutcome),
+    /// Not for this session.
+    Foreign,
+    /// Cut short, or nonsense. No state changed.
+    Malformed,
+}
+
+impl Duplex {
+    /// `send_next` and `receive_next` are 1 for a new session.
+    pub fn new(
+        send: (SendConfig, SessionName, u64),
+        receive: (ReceiveConfig, SessionName, u64),
+        now_ns: u64,
+    ) -> Self {
+        Duplex {
+            send: SendStream::restore(send.0, send.1, send.2, now_ns),
+            receive: ReceiveStream::new(receive.0, receive.1, receive.2),
+        }
+    }
+
+    /// Takes a whole UDP payload.
+    #[inline]
+    pub fn on_datagram(
+        &mut self,
+        payload: &[u8],
+        now_ns: u64,
+        pool: &mut ParkingPool,
+        deliver: impl FnMut(Run<'_>),
+    ) -> Event {
+        let Ok(header) = Header::read(payload) else { return Event::Malformed };
+        match classify(&header, payload.len(), self.send.session(), self.receive.session()) {
+            Kind::Stream => {
+                let blocks = &payload[HEADER_LENGTH..];
+                Event::Received(self.receive.on_datagram(&header, blocks, now_ns, pool, deliver))
+            }
+            Kind::Acknowledgement => Event::Acknowledged(self.send.on_ack(header.sequence, now_ns)),
+            Kind::Request => Event::Requested(self.send.on_request(header.sequence, header.count)),
+            Kind::Foreign => Event::Foreign,
+            Kind::Malformed => Event::Malformed,
+        }
+    }
+
+    /// When [`Duplex::on_timer`] next has something to do.
+    #[inline]
+    pub fn next_deadline(&self) -> u64 {
+        self.send.next_deadline().min(self.receive.next_deadline())
+    }
+
+    /// Does what is due. Call [`Duplex::pack`] until it returns `None` afterwards.
+    pub fn on_timer(&mut self, now_ns: u64) {
+        self.send.on_timer(now_ns);
+        self.receive.on_timer(now_ns);
+    }
+
+    /// Whether [`Duplex::pack`] may have something to send now.
+    #[inline]
+    pub fn wants_to_send(&self, limit_sequence: u64) -> bool {
+        self.send.wants_to_send(limit_sequence) || self.receive.wants_to_send()
+    }
+
+    /// Builds the next datagram that should leave: messages first, then what the other stream needs.
+    #[inline]
+    pub fn pack(
+        &mut self,
+        now_ns: u64,
+        limit_sequence: u64,
+        pool: &ParkingPool,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        self.send.pack(now_ns, limit_sequence, out).or_else(|| self.receive.pack(pool, out))
+    }
+}

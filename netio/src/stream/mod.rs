@@ -22,6 +22,8 @@ mod receive;
 mod ring;
 mod run;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD, SESSION_LENGTH};
 

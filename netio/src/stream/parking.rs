@@ -75,11 +75,7 @@ impl ParkingPool {
     fn run(&self, index: u32) -> Run<'_> {
         let slot = &self.slots[index as usize];
         let start = index as usize * self.slot_bytes;
-        Run {
-            first: slot.first,
-            count: slot.count,
-            blocks: &self.bytes[start..start + slot.length as usize],
-        }
+        Run { first: slot.first, count: slot.count, blocks: &self.bytes[start..start + slot.length as usize] }
     }
 }
 

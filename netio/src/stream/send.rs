@@ -474,7 +474,8 @@ impl SendStream {
         let earned = u128::from(elapsed_ns) * u128::from(rate) / u128::from(NANOSECONDS_PER_SECOND);
         if earned > 0 {
             let full = self.config.retransmit_burst_bytes;
-            self.budget_bytes = full.min(self.budget_bytes.saturating_add(earned.min(u128::from(full)) as u64));
+            self.budget_bytes =
+                full.min(self.budget_bytes.saturating_add(earned.min(u128::from(full)) as u64));
             self.budget_at = now_ns;
         }
     }

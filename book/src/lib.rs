@@ -1,1 +1,42 @@
-//! skeleton
+//! Limit order books and their matching rules. Pure: no I/O, no clock, no allocation after construction, no floating point,
+//! and nothing depends on the iteration order of a hash table: the same calls give the same events on every machine.
+//!
+//! A [`Market`] holds all instruments of one shard. Calls report what happens through a [`Sink`]:
+//!
+//! ```
+//! use book::{Event, InstrumentSpec, Limits, Market, NewOrder, OrderKey, Side};
+//!
+//! let mut market = Market::new(Limits::new(1, 16, 1_000));
+//! let apple = market.add_instrument(InstrumentSpec::default()).expect("room for one");
+//! let mut events: Vec<Event> = Vec::new();
+//! let (seller, buyer) = (OrderKey::new(0, 0, 1), OrderKey::new(1, 0, 1));
+//! market.enter(&NewOrder::limit(seller, apple, Side::Sell, 100, 585_3300), &mut events).expect("rests");
+//! market.enter(&NewOrder::limit(buyer, apple, Side::Buy, 60, 585_4000), &mut events).expect("trades");
+//! let Some(Event::Executed(trade)) = events.last() else { panic!() };
+//! assert_eq!((trade.quantity, trade.price, trade.maker.open), (60, 585_3300, 40));
+//! ```
+
+mod cancel;
+mod enter;
+mod ladder;
+mod level;
+mod lookup;
+mod market;
+mod matching;
+mod order;
+#[cfg(any(test, feature = "model"))]
+pub mod random;
+mod sink;
+mod types;
+mod wheel;
+
+pub use market::{Depth, Market, StateChangeError};
+pub use sink::{
+    Cancellation, Cross, CrossExecution, Event, Execution, Modification, OrderView, Replacement,
+    SelfMatchPrevention, Sink,
+};
+pub use types::{
+    CancelReason, CrossKind, CrossType, InstrumentSpec, Limits, MARKET_PRICE, MassCancel, NewOrder,
+    OWNERS_MAX, OrderKey, PRICE_MAX, Party, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
+    SelfMatchStrategy, Side, TIME_TO_LIVE_MAX, TimeInForce, TradingState,
+};

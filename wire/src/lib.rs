@@ -18,6 +18,7 @@ mod error;
 
 pub mod itch;
 pub mod moldudp64;
+pub mod net;
 pub mod ouch;
 pub mod soupbintcp;
 

@@ -7,7 +7,7 @@ macro_rules! tags {
         pub mod tag {
             $( $(#[$doc])* pub const $name: u8 = $tag; )*
 
-            /// The tag's name in snake case; "unknown" for a number that is no tag.
+            /// The name of the tag's constant; "unknown" for a number that is no tag.
             pub fn name(tag: u8) -> &'static str {
                 match tag {
                     $( $tag => stringify!($name), )*

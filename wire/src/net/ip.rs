@@ -1,0 +1,203 @@
+//! IPv4 without options and fragments, IPv6 without extension headers; what else there is, is refused by name.
+
+use super::checksum;
+use crate::DecodeError;
+use crate::message_macro::{read, write};
+
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LENGTH: usize = 20;
+/// Bytes of an IPv6 header without extensions.
+pub const IPV6_LENGTH: usize = 40;
+/// UDP as a protocol (IPv4) and as a next header (IPv6).
+pub const PROTOCOL_UDP: u8 = 17;
+
+/// Time to live and hop limit of what is written here: the usual default of hosts.
+const HOPS: u8 = 64;
+/// "Don't fragment"; with it the identification has no meaning and stays 0 (RFC 6864).
+const DONT_FRAGMENT: u16 = 0x4000;
+/// "More fragments" and the fragment's offset.
+const FRAGMENT_MASK: u16 = 0x3FFF;
+
+/// Hop-by-hop, routing, fragment, ESP, AH, no next header, destination, mobility, HIP, shim6 (IANA registry).
+const IPV6_EXTENSIONS: [u8; 10] = [0, 43, 44, 50, 51, 59, 60, 135, 139, 140];
+
+/// Who sent a datagram to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Addresses {
+    V4 { source: [u8; 4], destination: [u8; 4] },
+    V6 { source: [u8; 16], destination: [u8; 16] },
+}
+
+impl Addresses {
+    /// The source; IPv4 mapped into IPv6 (`::ffff:a.b.c.d`).
+    #[inline]
+    pub fn source(&self) -> [u8; 16] {
+        match *self {
+            Self::V4 { source, .. } => mapped(source),
+            Self::V6 { source, .. } => source,
+        }
+    }
+
+    /// The destination; IPv4 mapped into IPv6 (`::ffff:a.b.c.d`).
+    #[inline]
+    pub fn destination(&self) -> [u8; 16] {
+        match *self {
+            Self::V4 { destination, .. } => mapped(destination),
+            Self::V6 { destination, .. } => destination,
+        }
+    }
+
+    /// The counterpart of [`source`](Self::source) and [`destination`](Self::destination): IPv4 when both are mapped.
+    #[inline]
+    pub fn from_mapped(source: [u8; 16], destination: [u8; 16]) -> Addresses {
+        match (unmapped(source), unmapped(destination)) {
+            (Some(source), Some(destination)) => Self::V4 { source, destination },
+            _ => Self::V6 { source, destination },
+        }
+    }
+
+    /// The way back.
+    #[inline]
+    pub fn swapped(&self) -> Addresses {
+        match *self {
+            Self::V4 { source, destination } => Self::V4 { source: destination, destination: source },
+            Self::V6 { source, destination } => Self::V6 { source: destination, destination: source },
+        }
+    }
+
+    /// Bytes of the IP header.
+    #[inline]
+    pub fn header_length(&self) -> usize {
+        match self {
+            Self::V4 { .. } => IPV4_LENGTH,
+            Self::V6 { .. } => IPV6_LENGTH,
+        }
+    }
+}
+
+#[inline]
+fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, a, b, c, d]
+}
+
+#[inline]
+fn unmapped(address: [u8; 16]) -> Option<[u8; 4]> {
+    match address {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, a, b, c, d] => Some([a, b, c, d]),
+        _ => None,
+    }
+}
+
+/// An IPv4 header that carries UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    /// Bytes after the header.
+    pub payload_length: u16,
+}
+
+impl Ipv4 {
+    /// The header at the front of `packet`, and exactly its payload (`packet` may have Ethernet padding after it).
+    #[inline]
+    pub fn read(packet: &[u8]) -> Result<(Ipv4, &[u8]), DecodeError> {
+        const WHAT: &str = "IPv4 packet";
+        let Some((header, rest)) = packet.split_first_chunk::<IPV4_LENGTH>() else {
+            return Err(DecodeError::TooShort { what: WHAT, need: IPV4_LENGTH, got: packet.len() });
+        };
+        match header[0] {
+            0x45 => {}
+            0x46..=0x4F => {
+                return Err(DecodeError::Unsupported { what: "IPv4 options", found: u16::from(header[0]) });
+            }
+            _ => return Err(DecodeError::BadField { what: WHAT, field: "version and header length" }),
+        }
+        if checksum::internet_checksum(header) != 0 {
+            return Err(DecodeError::BadField { what: WHAT, field: "header checksum" });
+        }
+        let fragment = u16::from_be_bytes(read::<6, 2, _>(header));
+        if fragment & FRAGMENT_MASK != 0 {
+            return Err(DecodeError::Unsupported { what: "IPv4 fragment", found: fragment });
+        }
+        if header[9] != PROTOCOL_UDP {
+            return Err(DecodeError::Unsupported { what: "IP protocol", found: u16::from(header[9]) });
+        }
+        let total_length = u16::from_be_bytes(read::<2, 2, _>(header));
+        let payload_length = total_length.checked_sub(IPV4_LENGTH as u16);
+        let Some((length, payload)) =
+            payload_length.and_then(|length| Some((length, rest.get(..usize::from(length))?)))
+        else {
+            let need = usize::from(total_length).max(IPV4_LENGTH);
+            return Err(DecodeError::BadLength { what: WHAT, need, got: packet.len() });
+        };
+        let (source, destination) = (read::<12, 4, _>(header), read::<16, 4, _>(header));
+        Ok((Ipv4 { source, destination, payload_length: length }, payload))
+    }
+
+    /// Returns [`IPV4_LENGTH`], or 0 when `out` is shorter or the payload longer than an IPv4 packet can carry.
+    #[inline]
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let Some(header) = out.first_chunk_mut::<IPV4_LENGTH>() else { return 0 };
+        let Some(total_length) = self.payload_length.checked_add(IPV4_LENGTH as u16) else { return 0 };
+        *header = [0; IPV4_LENGTH];
+        header[0] = 0x45;
+        write::<2, 2, _>(header, total_length.to_be_bytes());
+        write::<6, 2, _>(header, DONT_FRAGMENT.to_be_bytes());
+        header[8] = HOPS;
+        header[9] = PROTOCOL_UDP;
+        write::<12, 4, _>(header, self.source);
+        write::<16, 4, _>(header, self.destination);
+        let checksum = checksum::internet_checksum(header);
+        write::<10, 2, _>(header, checksum.to_be_bytes());
+        IPV4_LENGTH
+    }
+}
+
+/// An IPv6 header that carries UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    /// Bytes after the header.
+    pub payload_length: u16,
+}
+
+impl Ipv6 {
+    /// The header at the front of `packet`, and exactly its payload (`packet` may have Ethernet padding after it).
+    #[inline]
+    pub fn read(packet: &[u8]) -> Result<(Ipv6, &[u8]), DecodeError> {
+        const WHAT: &str = "IPv6 packet";
+        let Some((header, rest)) = packet.split_first_chunk::<IPV6_LENGTH>() else {
+            return Err(DecodeError::TooShort { what: WHAT, need: IPV6_LENGTH, got: packet.len() });
+        };
+        if header[0] >> 4 != 6 {
+            return Err(DecodeError::BadField { what: WHAT, field: "version" });
+        }
+        let next_header = header[6];
+        if next_header != PROTOCOL_UDP {
+            let what =
+                if IPV6_EXTENSIONS.contains(&next_header) { "IPv6 extension header" } else { "IP protocol" };
+            return Err(DecodeError::Unsupported { what, found: u16::from(next_header) });
+        }
+        let payload_length = u16::from_be_bytes(read::<4, 2, _>(header));
+        let Some(payload) = rest.get(..usize::from(payload_length)) else {
+            let need = IPV6_LENGTH + usize::from(payload_length);
+            return Err(DecodeError::BadLength { what: WHAT, need, got: packet.len() });
+        };
+        let (source, destination) = (read::<8, 16, _>(header), read::<24, 16, _>(header));
+        Ok((Ipv6 { source, destination, payload_length }, payload))
+    }
+
+    /// Returns [`IPV6_LENGTH`], or 0 when `out` is shorter.
+    #[inline]
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let Some(header) = out.first_chunk_mut::<IPV6_LENGTH>() else { return 0 };
+        write::<0, 4, _>(header, [0x60, 0, 0, 0]);
+        write::<4, 2, _>(header, self.payload_length.to_be_bytes());
+        header[6] = PROTOCOL_UDP;
+        header[7] = HOPS;
+        write::<8, 16, _>(header, self.source);
+        write::<24, 16, _>(header, self.destination);
+        IPV6_LENGTH
+    }
+}

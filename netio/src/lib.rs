@@ -3,10 +3,12 @@
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`idle`]: what a polling thread does when a poll brings nothing.
 //! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
+//! - [`udp`]: the kernel-socket room.
 
 pub mod idle;
 pub mod port;
 pub mod stream;
+pub mod udp;
 
 pub use port::{
     Endpoint, Link, Peer, Port, PortError, PortStatistics, RX_BATCH, RxDrops, TransmitFull, Vlan, VlanTag,

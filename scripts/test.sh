@@ -9,14 +9,14 @@ logs=$root/target/test-logs
 mkdir -p "$logs"
 rm -f "$logs"/*.log
 # A test that cannot run here says so by a line in this file (and passes).
-export PITLANE_SKIP_LOG=$logs/skipped.txt
-: >"$PITLANE_SKIP_LOG"
+export PITLANE_TEST_SKIP_LOG=$logs/skipped.txt
+: >"$PITLANE_TEST_SKIP_LOG"
 
 passed=0 failed=0 skipped=0
 failures=()
 
 skip() {
-	echo "$1: $2" >>"$PITLANE_SKIP_LOG"
+	echo "$1: $2" >>"$PITLANE_TEST_SKIP_LOG"
 }
 
 # step NAME COUNTER COMMAND...: runs a check; COUNTER reads its log and prints "passed failed skipped".
@@ -73,15 +73,16 @@ if [ "$only" = all ]; then
 		step "rust tests" count_cargo cargo test --workspace --locked --no-fail-fast -- --test-threads=2
 	fi
 	step "python client" count_unittest python3 -m unittest discover -s clients/python -t clients/python -p 'test_*.py'
+	step "deploy" count_unittest python3 -m unittest discover -s deploy/tests -t deploy -p 'test_*.py'
 	if [ "$(id -u)" != 0 ]; then
 		skip "network namespaces" "not root: the AF_XDP, veth and host-preparation suites did not run; run 'sudo -E make test' for them"
 	fi
 fi
 
-if [ -s "$PITLANE_SKIP_LOG" ]; then
+if [ -s "$PITLANE_TEST_SKIP_LOG" ]; then
 	say "SKIPPED, and why:"
-	sort "$PITLANE_SKIP_LOG" | uniq -c | sed 's/^ *1 /  /; s/^ */  /' >&2
-	skipped=$((skipped + $(wc -l <"$PITLANE_SKIP_LOG")))
+	sort "$PITLANE_TEST_SKIP_LOG" | uniq -c | sed 's/^ *1 /  /; s/^ */  /' >&2
+	skipped=$((skipped + $(wc -l <"$PITLANE_TEST_SKIP_LOG")))
 fi
 if [ ${#failures[@]} -gt 0 ]; then
 	say "FAILED:"

@@ -2,11 +2,15 @@
 //!
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`idle`]: what a polling thread does when a poll brings nothing.
+//! - [`random`]: the seeded generator behind every simulation and generated load.
+//! - [`sim`]: the simulated room.
 //! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
 //! - [`udp`]: the kernel-socket room.
 
 pub mod idle;
 pub mod port;
+pub mod random;
+pub mod sim;
 pub mod stream;
 pub mod udp;
 

@@ -8,19 +8,15 @@ use super::ip::Addresses;
 #[inline]
 pub fn sum(bytes: &[u8], initial: u16) -> u16 {
     // Ones' complement sums do not depend on byte order (RFC 1071, 2(B)): wide native words are summed and swapped once.
-    let words = bytes.chunks_exact(4);
-    let mut last = [0; 4];
-    let rest = words.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    let mut total: u64 = words
-        .map(|word| {
-            let mut value = [0; 4];
-            value.copy_from_slice(word);
-            u64::from(u32::from_ne_bytes(value))
-        })
-        .sum();
-    total += u64::from(u32::from_ne_bytes(last)) + u64::from(initial.to_be());
-    u16::from_be(fold(total))
+    let (words, rest) = bytes.as_chunks::<4>();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    u16::from_be(fold(total + u64::from(u32::from_ne_bytes(last)) + u64::from(initial.to_be())))
 }
 
 /// The sum of two sums.
@@ -39,12 +35,27 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
 /// The sum of the pseudo-header of a UDP datagram (RFC 768, RFC 8200 section 8.1); `udp_length` counts header and payload.
 #[inline]
 pub fn pseudo_header_sum(addresses: &Addresses, udp_length: u16) -> u16 {
-    let protocol = u16::from(super::ip::PROTOCOL_UDP);
-    let initial = add(protocol, udp_length);
+    fold(wide(addresses) + u64::from(super::ip::PROTOCOL_UDP) + u64::from(udp_length))
+}
+
+/// The words of both addresses, not yet folded; at most 8 x (2^32 - 1).
+#[inline]
+pub(super) fn wide(addresses: &Addresses) -> u64 {
     match addresses {
-        Addresses::V4 { source, destination } => sum(destination, sum(source, initial)),
-        Addresses::V6 { source, destination } => sum(destination, sum(source, initial)),
+        Addresses::V4 { source, destination } => wide_word(*source) + wide_word(*destination),
+        Addresses::V6 { source, destination } => wide_words(source) + wide_words(destination),
     }
+}
+
+#[inline]
+fn wide_word(bytes: [u8; 4]) -> u64 {
+    u64::from(u32::from_be_bytes(bytes))
+}
+
+#[inline]
+fn wide_words(address: &[u8; 16]) -> u64 {
+    let (words, _) = address.as_chunks::<4>();
+    words.iter().map(|word| wide_word(*word)).sum()
 }
 
 /// The checksum after one 16-bit word under it changed from `old` to `new` (RFC 1624, equation 3).
@@ -53,8 +64,9 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !add(add(!checksum, !old), new)
 }
 
+/// The ones' complement sum of the four 16-bit words of `total`: what a wide sum of words amounts to.
 #[inline]
-fn fold(total: u64) -> u16 {
+pub(super) fn fold(total: u64) -> u16 {
     let total = (total & 0xFFFF_FFFF) + (total >> 32);
     let total = (total & 0xFFFF) + (total >> 16 & 0xFFFF) + (total >> 32);
     let total = (total & 0xFFFF) + (total >> 16);

@@ -80,30 +80,26 @@ impl Headers {
             return 0;
         }
         let (_, datagram) = packet.split_at_mut(written);
-        let mut udp = Udp {
-            source_port: self.source_port,
-            destination_port: self.destination_port,
-            length: udp_length,
-            checksum: 0,
+        let checksum = match mode {
+            ChecksumMode::Zero => 0,
+            ChecksumMode::Partial => checksum::pseudo_header_sum(&self.addresses, udp_length),
+            ChecksumMode::Full => self.checksum(&datagram[UDP_LENGTH..], udp_length),
         };
-        udp.write(datagram);
-        match mode {
-            ChecksumMode::Zero => {}
-            ChecksumMode::Partial => {
-                udp.checksum = checksum::pseudo_header_sum(&self.addresses, udp_length);
-                udp.write(datagram);
-            }
-            ChecksumMode::Full => {
-                let pseudo = checksum::pseudo_header_sum(&self.addresses, udp_length);
-                // 0 would mean "none", so it is sent as its other representation (RFC 768).
-                udp.checksum = match !checksum::sum(datagram, pseudo) {
-                    0 => 0xFFFF,
-                    checksum => checksum,
-                };
-                udp.write(datagram);
-            }
-        }
+        let (source_port, destination_port) = (self.source_port, self.destination_port);
+        Udp { source_port, destination_port, length: udp_length, checksum }.write(datagram);
         frame_length
+    }
+
+    #[inline]
+    fn checksum(&self, payload: &[u8], udp_length: u16) -> u16 {
+        let header =
+            [self.source_port, self.destination_port, udp_length].into_iter().map(u64::from).sum::<u64>();
+        let pseudo = u64::from(checksum::pseudo_header_sum(&self.addresses, udp_length));
+        match !checksum::sum(payload, checksum::fold(header + pseudo)) {
+            // 0 would mean "none", so it is sent as its other representation (RFC 768).
+            0 => 0xFFFF,
+            checksum => checksum,
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub const PROTOCOL_UDP: u8 = 17;
 
 /// Time to live and hop limit of what is written here: the usual default of hosts.
 const HOPS: u8 = 64;
+/// IPv4, five words of header, default type of service.
+const VERSION_AND_LENGTH: u16 = 0x4500;
 /// "Don't fragment"; with it the identification has no meaning and stays 0 (RFC 6864).
 const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the fragment's offset.
@@ -139,16 +141,19 @@ impl Ipv4 {
     pub fn write(&self, out: &mut [u8]) -> usize {
         let Some(header) = out.first_chunk_mut::<IPV4_LENGTH>() else { return 0 };
         let Some(total_length) = self.payload_length.checked_add(IPV4_LENGTH as u16) else { return 0 };
-        *header = [0; IPV4_LENGTH];
-        header[0] = 0x45;
+        // Summed from the values: reading back bytes that were just written would wait for the store buffer.
+        let addresses = Addresses::V4 { source: self.source, destination: self.destination };
+        let fields =
+            [VERSION_AND_LENGTH, total_length, DONT_FRAGMENT, u16::from_be_bytes([HOPS, PROTOCOL_UDP])];
+        let total = checksum::wide(&addresses) + fields.into_iter().map(u64::from).sum::<u64>();
+        write::<0, 2, _>(header, VERSION_AND_LENGTH.to_be_bytes());
         write::<2, 2, _>(header, total_length.to_be_bytes());
+        write::<4, 2, _>(header, [0; 2]);
         write::<6, 2, _>(header, DONT_FRAGMENT.to_be_bytes());
-        header[8] = HOPS;
-        header[9] = PROTOCOL_UDP;
+        write::<8, 2, _>(header, [HOPS, PROTOCOL_UDP]);
+        write::<10, 2, _>(header, (!checksum::fold(total)).to_be_bytes());
         write::<12, 4, _>(header, self.source);
         write::<16, 4, _>(header, self.destination);
-        let checksum = checksum::internet_checksum(header);
-        write::<10, 2, _>(header, checksum.to_be_bytes());
         IPV4_LENGTH
     }
 }

@@ -19,7 +19,7 @@ const CLIENT_NAME: SessionName = *b"UQ7RT2M9KX";
 const MESSAGES: u64 = 2_000;
 /// Virtual time in which a run must be done.
 const PATIENCE_NS: u64 = 60_000_000_000;
-const POOL_SLOTS: u32 = 128;
+const POOL_SLOTS: u32 = 300;
 
 /// What is broken on purpose.
 #[derive(Clone, Copy, PartialEq)]

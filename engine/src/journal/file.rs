@@ -20,7 +20,7 @@ use super::{
     error::StorageError,
     mapping::{self, Loads, Stores},
     settings::Durability,
-    storage::{Preparation, SegmentKeeper, SegmentWriter, Storage},
+    storage::{Preparation, Prepared, SegmentKeeper, SegmentWriter, Storage},
 };
 
 /// Bytes zeroed or prefaulted per step of a preparation: about a millisecond.
@@ -254,7 +254,7 @@ impl Preparation for FilePreparation {
     type Writer = FileWriter;
     type Keeper = FileKeeper;
 
-    fn step(&mut self) -> Result<Option<(FileWriter, FileKeeper)>, StorageError> {
+    fn step(&mut self) -> Result<Prepared<FileWriter, FileKeeper>, StorageError> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Reserve => self.reserve()?,
             Stage::Zero { at } => self.zero(at)?,
@@ -269,13 +269,13 @@ impl Preparation for FilePreparation {
                     })?;
                     let mapped = self.storage.0.mapped;
                     let keeper = FileKeeper { file, path: self.path.clone(), memory: loads, mapped };
-                    return Ok(Some((FileWriter(stores), keeper)));
+                    return Ok(Prepared::Ready(FileWriter(stores), keeper));
                 }
                 Stage::Prefault { at: to, stores, loads }
             }
             Stage::Done => Stage::Done,
         };
-        Ok(None)
+        Ok(Prepared::NotYet)
     }
 }
 

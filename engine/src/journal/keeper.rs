@@ -11,7 +11,7 @@ use super::{
     format::{self, DATA_OFFSET, HEADER_LENGTH, MARK_OFFSETS, SECTOR, SyncMark},
     settings::Durability,
     shared::Progress,
-    storage::{Preparation, SegmentKeeper, Storage},
+    storage::{Preparation, Prepared, SegmentKeeper, Storage},
     writer::ReadySegment,
 };
 
@@ -124,7 +124,7 @@ impl<S: Storage> Preparer<S> {
             self.under_way = Some(self.storage.prepare(&name, self.segment_size, &first_page)?);
             return Ok(Step::Worked);
         };
-        if let Some((memory, keeper)) = preparation.step()? {
+        if let Prepared::Ready(memory, keeper) = preparation.step()? {
             self.under_way = None;
             let (ordinal, size) = (self.next_ordinal, self.segment_size);
             let kept = KeptSegment { ordinal, size, synced: 0, generation: FIRST_GENERATION, keeper };

@@ -27,17 +27,21 @@ pub trait SegmentKeeper: Send {
     fn prefault(&mut self, from: u64, to: u64) -> Result<(), StorageError>;
 }
 
-/// Both halves of a segment: the shard's and the background's.
-pub type Halves<W, K> = (W, K);
+/// How far a preparation has come.
+pub enum Prepared<W, K> {
+    NotYet,
+    /// Both halves of the segment.
+    Ready(W, K),
+}
 
 /// A segment being made ready, in steps short enough to do other work in between.
 pub trait Preparation: Send {
     type Writer: SegmentWriter;
     type Keeper: SegmentKeeper;
 
-    /// `Some` when it is ready: the file exists durably with its full size, is zero but for the first bytes given, and storing to it
+    /// One step. Ready: the file exists durably with its full size, is zero but for the first bytes given, and storing to it
     /// neither allocates disk blocks nor faults. To be called until then, or until an error.
-    fn step(&mut self) -> Result<Option<Halves<Self::Writer, Self::Keeper>>, StorageError>;
+    fn step(&mut self) -> Result<Prepared<Self::Writer, Self::Keeper>, StorageError>;
 }
 
 /// A directory of segments and snapshots.

@@ -1,1 +1,7 @@
-//! skeleton
+//! What the end-to-end suites and the benchmark harness share: hosts, processes, clients. Not a test itself, and used by nothing else.
+
+pub mod bench;
+pub mod engine;
+pub mod process;
+pub mod skip;
+pub mod veth;

@@ -3,7 +3,7 @@
 use crate::ladder::{KEY_LIMIT, Ladder, NIL, Nodes};
 use crate::level::{Level, Levels};
 use crate::lookup::{Lookup, Place};
-use crate::order::{Extra, Flags, Order, Orders, price_out};
+use crate::order::{Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
 use crate::types::{CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState};
 use crate::wheel::Wheel;
@@ -25,18 +25,6 @@ pub(crate) struct Instrument {
     /// The opening (closing) auction of the day is over.
     pub opened: bool,
     pub closed: bool,
-}
-
-impl Instrument {
-    pub fn enter_state(&mut self, state: TradingState) {
-        self.state = state;
-        match state {
-            TradingState::PreOpen => (self.opened, self.closed) = (false, false),
-            TradingState::Open => self.opened = true,
-            TradingState::Closed => (self.opened, self.closed) = (true, true),
-            TradingState::Halted | TradingState::Auction => {}
-        }
-    }
 }
 
 /// What a state change can run into.
@@ -145,7 +133,13 @@ impl Market {
         if state == TradingState::Open && crossed {
             return Err(StateChangeError::Crossed);
         }
-        found.enter_state(state);
+        found.state = state;
+        match state {
+            TradingState::PreOpen => (found.opened, found.closed) = (false, false),
+            TradingState::Open => found.opened = true,
+            TradingState::Closed => (found.opened, found.closed) = (true, true),
+            TradingState::Halted | TradingState::Auction => {}
+        }
         Ok(())
     }
 
@@ -257,36 +251,15 @@ impl Market {
             + side.book_index()
     }
 
-    /// Files an order and puts it to rest at the back of the queue at its key. Fails, having done nothing, if a slot is
-    /// missing.
+    /// Puts an order to rest at the back of the queue at its key. Fails, having done nothing, if a slot is missing.
     #[inline]
     pub(crate) fn rest(
         &mut self,
         ladder: usize,
         key: u32,
         order: Order,
-        extra: &Extra,
+        extra: &crate::order::Extra,
     ) -> Result<u32, Reject> {
-        let handle = self.queue_up(ladder, key, order, extra)?;
-        self.lookup.insert(order.key(), handle);
-        if order.flags.has(Flags::TIMED) {
-            self.wheel.insert(&mut self.orders, handle, extra.expires_at);
-        }
-        Ok(handle)
-    }
-
-    /// The part of `rest` that concerns queues only.
-    #[inline]
-    pub(crate) fn queue_up(
-        &mut self,
-        ladder: usize,
-        key: u32,
-        order: Order,
-        extra: &Extra,
-    ) -> Result<u32, Reject> {
-        if self.orders.is_full() {
-            return Err(Reject::OrdersExhausted);
-        }
         let level = match self.ladders[ladder].get(&self.nodes, key) {
             Some(level) => level,
             None => {
@@ -299,8 +272,18 @@ impl Market {
                 level
             }
         };
-        let handle = self.orders.allocate(order, extra).ok_or(Reject::OrdersExhausted)?;
+        let Some(handle) = self.orders.allocate(order, extra) else {
+            if self.levels.get(level).orders == 0 {
+                self.ladders[ladder].remove(&mut self.nodes, key);
+                self.levels.release(level);
+            }
+            return Err(Reject::OrdersExhausted);
+        };
         self.levels.push_back(&mut self.orders, level, handle);
+        self.lookup.insert(order.key(), handle);
+        if order.flags.has(Flags::TIMED) {
+            self.wheel.insert(&mut self.orders, handle, extra.expires_at);
+        }
         Ok(handle)
     }
 

@@ -1,2 +1,1 @@
 //! skeleton
-pub mod journal;

@@ -1,7 +1,4 @@
-//! What the end-to-end suites and the benchmark harness share: hosts, processes, clients. Not a test itself, and used by nothing else.
+//! What the end-to-end suites share: hosts to run on. The suites themselves are in `tests/`.
 
-pub mod bench;
-pub mod engine;
-pub mod process;
-pub mod skip;
+pub mod ping;
 pub mod veth;

@@ -28,6 +28,9 @@ const MESSAGES_MAX: usize = 65_536;
 const TIMEOUT_MS: i64 = 2_000;
 
 const GETLINK: u16 = 18;
+const IFF_UP: u32 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -131,18 +134,40 @@ pub struct Attached {
     pub mode: &'static str,
 }
 
-/// Which XDP program an interface carries, if any.
-pub fn attached_program(interface_index: u32) -> io::Result<Option<Attached>> {
+/// What is known of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    pub is_up: bool,
+    /// The XDP program it carries.
+    pub program: Option<Attached>,
+}
+
+/// Looks an interface up by its index; `None` when there is none.
+pub fn link(interface_index: u32) -> io::Result<Option<Interface>> {
     let mut body = vec![0; INTERFACE_HEADER_LENGTH];
     body[4..8].copy_from_slice(&interface_index.to_ne_bytes());
     let answer = ask(GETLINK, 0, &body)?;
-    let Some(attributes_of_link) = answer.first().and_then(|link| link.body.get(INTERFACE_HEADER_LENGTH..))
+    let Some((header, rest)) =
+        answer.first().and_then(|link| link.body.split_first_chunk::<INTERFACE_HEADER_LENGTH>())
     else {
         return Ok(None);
     };
-    let Some((_, xdp)) = attributes(attributes_of_link).find(|(kind, _)| *kind == IFLA_XDP) else {
-        return Ok(None);
-    };
+    let flags = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+    let mut interface = Interface { is_up: flags & IFF_UP != 0, ..Interface::default() };
+    for (kind, value) in attributes(rest) {
+        match kind {
+            IFLA_ADDRESS => interface.mac = value.try_into().unwrap_or_default(),
+            IFLA_MTU => interface.mtu = value.first_chunk().map_or(0, |mtu| u32::from_ne_bytes(*mtu)),
+            IFLA_XDP => interface.program = attached(value),
+            _ => {}
+        }
+    }
+    Ok(Some(interface))
+}
+
+fn attached(xdp: &[u8]) -> Option<Attached> {
     let mut mode = "unknown mode";
     let mut program_id = None;
     for (kind, value) in attributes(xdp) {
@@ -162,7 +187,7 @@ pub fn attached_program(interface_index: u32) -> io::Result<Option<Attached>> {
             _ => {}
         }
     }
-    Ok(program_id.filter(|id| *id != 0).map(|program_id| Attached { program_id, mode }))
+    program_id.filter(|id| *id != 0).map(|program_id| Attached { program_id, mode })
 }
 
 #[cfg(test)]
@@ -201,7 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn the_loopback_interface_carries_no_program() {
-        assert_eq!(attached_program(1).unwrap(), None);
+    fn the_loopback_interface_is_known_and_carries_no_program() {
+        let loopback = link(1).unwrap().unwrap();
+        assert_eq!((loopback.mac, loopback.program), ([0; 6], None));
+        assert!(loopback.mtu > 1500);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_the_kernels_error() {
+        assert_eq!(link(0x7fff_ffff).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 }

@@ -128,6 +128,11 @@ impl Settings {
         self
     }
 
+    /// The ports that are steered, in order.
+    pub fn ports(&self) -> impl Iterator<Item = (u16, Queue)> + '_ {
+        self.ports.iter().map(|(port, queue)| (*port, *queue))
+    }
+
     /// Adds a network to the allow-list. While the list is empty every source may send; once it has an entry of either
     /// family, sources outside it are dropped.
     #[must_use]

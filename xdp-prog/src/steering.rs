@@ -95,7 +95,7 @@ impl Steering {
         };
         let mut steps = Vec::new();
         for &mode in modes {
-            if let Ok(Some(held)) = netlink::attached_program(index) {
+            if let Some(held) = netlink::link(index).ok().flatten().and_then(|link| link.program) {
                 return Err(SteeringError::Held {
                     interface: interface.to_owned(),
                     program_id: held.program_id,
@@ -176,8 +176,8 @@ impl Steering {
         Ok(())
     }
 
-    /// Changes ports, allow-list and rate of the running program. A tightened allow-list holds from the moment its first
-    /// entry is in; counters and buckets live on.
+    /// Changes ports, allow-list and rate of the running program. What widens access takes effect
+    /// before what narrows it; counters live on.
     pub fn apply(&mut self, settings: &Settings) -> Result<(), SteeringError> {
         apply_difference(&mut self.loaded, &self.applied, settings)?;
         self.applied = settings.clone();

@@ -63,6 +63,16 @@ impl Vlan {
         }
     }
 
+    /// The tags given, outermost first: the first whose protocol is 0 and all after it are absent.
+    #[inline]
+    pub fn new(tags: [VlanTag; MAX_VLAN_TAGS]) -> Vlan {
+        let mut vlan = Vlan::NONE;
+        for (to, from) in vlan.tags.iter_mut().zip(tags).take_while(|(_, from)| from.protocol != 0) {
+            *to = from;
+        }
+        vlan
+    }
+
     /// The tags, outermost first.
     #[inline]
     pub fn tags(&self) -> &[VlanTag] {

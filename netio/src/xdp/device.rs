@@ -1,0 +1,311 @@
+//! Opens an interface for AF_XDP: program and sockets together, down the ladder of modes. Not the data path.
+
+use std::{
+    net::IpAddr,
+    ops::RangeInclusive,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use xdp_prog::{Counters, ModeChoice, Queue, Settings, Steering, SteeringError, XdpMode, netlink};
+
+use super::{
+    BusyPoll, options,
+    port::{InterfaceFacts, XdpPort},
+    preflight::{self, Preflight},
+    rings::{RING_DEPTH_DEFAULT, Rings, RingsConfig, RingsError},
+};
+use crate::port::Endpoint;
+
+/// A queue whose socket was closed a moment ago answers EBUSY for some 40 ms; another process' socket does so for good.
+const BUSY_RETRY_TOTAL: Duration = Duration::from_millis(400);
+const BUSY_RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// Packets that copy mode may send per call; the kernel takes 32 if not told.
+const TRANSMIT_BUDGET: u32 = 2048;
+
+/// One rung: where the program runs, and how packets reach the umem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    pub mode: XdpMode,
+    pub zero_copy: bool,
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} XDP, {}", self.mode, if self.zero_copy { "zero-copy" } else { "copy" })
+    }
+}
+
+/// Which rungs may be tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ladder {
+    /// native+zero-copy, native+copy, generic+copy.
+    #[default]
+    Best,
+    Only(Rung),
+}
+
+impl Ladder {
+    const ZERO_COPY: Rung = Rung { mode: XdpMode::Native, zero_copy: true };
+    const NATIVE: Rung = Rung { mode: XdpMode::Native, zero_copy: false };
+    const GENERIC: Rung = Rung { mode: XdpMode::Generic, zero_copy: false };
+
+    fn rungs(self) -> Vec<Rung> {
+        match self {
+            Self::Best => vec![Self::ZERO_COPY, Self::NATIVE, Self::GENERIC],
+            Self::Only(rung) => vec![rung],
+        }
+    }
+}
+
+/// One socket to open: a receive queue and the UDP ports whose datagrams it wants.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    pub queue: u32,
+    pub address: IpAddr,
+    /// The first is what `Port::local` reports; an engine has one, a load generator one for each client.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// What to open. Ports and queues come from `queues`; `settings` brings the rest (allow-list, rate, checks).
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    pub interface: String,
+    pub queues: Vec<QueueConfig>,
+    pub settings: Settings,
+    pub ladder: Ladder,
+    /// Verify UDP and IPv4 checksums of what arrives. 29 ns for a full datagram, 3 for an order.
+    pub verify_checksums: bool,
+    /// Only applied when zero-copy was had.
+    pub busy_poll: Option<BusyPoll>,
+    pub ring_depth: u32,
+    /// Frames waiting in the fill ring of each queue.
+    pub prefill: u32,
+}
+
+impl DeviceConfig {
+    pub fn new(interface: impl Into<String>) -> Self {
+        Self {
+            interface: interface.into(),
+            queues: Vec::new(),
+            settings: Settings::new(),
+            ladder: Ladder::Best,
+            verify_checksums: true,
+            busy_poll: None,
+            ring_depth: RING_DEPTH_DEFAULT,
+            prefill: RING_DEPTH_DEFAULT,
+        }
+    }
+
+    /// Adds a socket.
+    #[must_use]
+    pub fn queue(mut self, queue: u32, address: IpAddr, ports: RangeInclusive<u16>) -> Self {
+        self.queues.push(QueueConfig { queue, address, ports });
+        self
+    }
+}
+
+/// A rung that was tried and why it was left.
+#[derive(Clone, Debug)]
+pub struct RungLeft {
+    pub rung: Rung,
+    pub reason: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Preflight(#[from] Preflight),
+    #[error(transparent)]
+    Steering(#[from] SteeringError),
+    #[error(
+        "queue {queue} of {interface} is taken by another AF_XDP socket (waited {waited_ms} ms for it to be given up)"
+    )]
+    QueueBusy { interface: String, queue: u32, waited_ms: u64 },
+    #[error("no way to open {interface} for AF_XDP: {}", list(left))]
+    Ladder { interface: String, left: Vec<RungLeft> },
+}
+
+fn list(left: &[RungLeft]) -> String {
+    left.iter().map(|left| format!("{}: {}", left.rung, left.reason)).collect::<Vec<_>>().join("; ")
+}
+
+/// An interface held for AF_XDP: the program and what it was told. The ports are handed out once and belong to their threads;
+/// the program is detached when this is dropped, or when the process dies in whatever way.
+#[derive(Debug)]
+pub struct XdpDevice {
+    steering: Steering,
+    rung: Rung,
+    left: Vec<RungLeft>,
+}
+
+impl XdpDevice {
+    /// Attaches the program and binds a socket to each queue, all on the same rung: the first on which all of it works. Each
+    /// step down is logged with its reason.
+    pub fn open(config: &DeviceConfig) -> Result<(Self, Vec<XdpPort>), OpenError> {
+        preflight::check(config)?;
+        let mut left = Vec::new();
+        for rung in config.ladder.rungs() {
+            match open_on(config, rung) {
+                Ok((steering, ports)) => {
+                    let zero_copy = ports.first().is_some_and(XdpPort::zero_copy);
+                    let rung = Rung { mode: steering.mode(), zero_copy };
+                    let huge_pages = ports.first().is_some_and(XdpPort::huge_pages);
+                    tracing::info!(interface = config.interface, %rung, huge_pages, queues = ports.len(), "AF_XDP open");
+                    return Ok((Self { steering, rung, left }, ports));
+                }
+                Err(Failure::Rung(reason)) => {
+                    tracing::warn!(interface = config.interface, %rung, reason, "AF_XDP: stepping down");
+                    left.push(RungLeft { rung, reason });
+                }
+                Err(Failure::Final(error)) => return Err(error),
+            }
+        }
+        Err(OpenError::Ladder { interface: config.interface.clone(), left })
+    }
+
+    /// How the interface was opened.
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// The better rungs that did not work here.
+    pub fn left(&self) -> &[RungLeft] {
+        &self.left
+    }
+
+    pub const fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// Replaces allow-list, rate and checks while running; the ports stay as they were opened.
+    pub fn apply(&mut self, settings: &Settings) -> Result<(), SteeringError> {
+        let merged = self
+            .steering
+            .settings()
+            .ports()
+            .fold(settings.clone(), |merged, (port, queue)| merged.port(port, queue));
+        self.steering.apply(&merged)
+    }
+
+    /// Steers further UDP ports to a queue that is open.
+    pub fn add_ports(
+        &mut self,
+        ports: impl IntoIterator<Item = u16>,
+        queue: u32,
+    ) -> Result<(), SteeringError> {
+        let settings = self.steering.settings().clone();
+        let merged = ports.into_iter().fold(settings, |merged, port| merged.port(port, Queue::Index(queue)));
+        self.steering.apply(&merged)
+    }
+
+    /// What the program decided, summed over CPUs.
+    pub fn verdicts(&self) -> Result<Counters, SteeringError> {
+        self.steering.counters()
+    }
+
+    pub const fn steering_mut(&mut self) -> &mut Steering {
+        &mut self.steering
+    }
+}
+
+enum Failure {
+    /// The next rung may do better.
+    Rung(String),
+    Final(OpenError),
+}
+
+fn open_on(config: &DeviceConfig, rung: Rung) -> Result<(Steering, Vec<XdpPort>), Failure> {
+    let settings = config.queues.iter().fold(config.settings.clone(), |settings, queue| {
+        queue.ports.clone().fold(settings, |settings, port| settings.port(port, Queue::Index(queue.queue)))
+    });
+    // The program comes before the sockets: gve and Intel's zero-copy want it there when they are bound.
+    let mut steering = match Steering::attach(&config.interface, &settings, ModeChoice::Only(rung.mode)) {
+        Ok(steering) => steering,
+        Err(SteeringError::Attach { steps, .. }) => {
+            return Err(Failure::Rung(
+                steps.into_iter().map(|step| step.reason).collect::<Vec<_>>().join("; "),
+            ));
+        }
+        Err(error) => return Err(Failure::Final(error.into())),
+    };
+    let facts = facts(&config.interface).map_err(|error| Failure::Final(error.into()))?;
+    let mut ports = Vec::with_capacity(config.queues.len());
+    for queue in &config.queues {
+        let port = bind(config, queue, rung, facts)?;
+        steering.register(queue.queue, port.fd().as_fd()).map_err(|error| Failure::Final(error.into()))?;
+        ports.push(port);
+    }
+    Ok((steering, ports))
+}
+
+fn bind(
+    config: &DeviceConfig,
+    queue: &QueueConfig,
+    rung: Rung,
+    facts: InterfaceFacts,
+) -> Result<XdpPort, Failure> {
+    let rings_config =
+        RingsConfig { ring_depth: config.ring_depth, prefill: config.prefill, zero_copy: rung.zero_copy };
+    let started = Instant::now();
+    let rings = loop {
+        match Rings::new(&config.interface, queue.queue, rings_config) {
+            Ok(rings) => break rings,
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                if started.elapsed() >= BUSY_RETRY_TOTAL {
+                    return Err(Failure::Final(OpenError::QueueBusy {
+                        interface: config.interface.clone(),
+                        queue: queue.queue,
+                        waited_ms: BUSY_RETRY_TOTAL.as_millis() as u64,
+                    }));
+                }
+                std::thread::sleep(BUSY_RETRY_PAUSE);
+            }
+            Err(error) => return Err(Failure::Rung(format!("queue {}: {}", queue.queue, explained(&error)))),
+        }
+    };
+    // Absent before Linux 6.16: sending then takes a call for each 32 packets, and works.
+    if !rung.zero_copy
+        && let Err(error) = options::set_transmit_budget(rings.fd(), TRANSMIT_BUDGET.min(config.ring_depth))
+    {
+        tracing::debug!(%error, "no XDP_MAX_TX_SKB_BUDGET");
+    }
+    let zero_copy = options::is_zero_copy(rings.fd())
+        .map_err(|error| Failure::Rung(format!("queue {}: reading XDP_OPTIONS: {error}", queue.queue)))?;
+    if rung.zero_copy && !zero_copy {
+        return Err(Failure::Rung(format!(
+            "queue {}: the bind succeeded, but not as zero-copy",
+            queue.queue
+        )));
+    }
+    if let Some(busy_poll) = config.busy_poll.filter(|_| zero_copy)
+        && let Err(error) = options::set_busy_poll(rings.fd(), busy_poll)
+    {
+        tracing::warn!(%error, "busy polling not available");
+    }
+    let local = Endpoint::from(std::net::SocketAddr::new(queue.address, *queue.ports.start()));
+    Ok(XdpPort::new(rings, facts, local, queue.queue, zero_copy, config.verify_checksums))
+}
+
+/// The errors that drivers really give, said in words.
+fn explained(error: &RingsError) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => " (the driver has no zero-copy)",
+        Some(libc::EINVAL) => " (the driver cannot, or the queue does not exist)",
+        Some(libc::ENXIO) => " (the driver binds but does not transmit in this mode)",
+        Some(libc::ENETDOWN) => " (the interface is down: bring it up first)",
+        Some(libc::ENOBUFS) => " (RLIMIT_MEMLOCK is too small for the umem)",
+        Some(libc::EPERM) => " (CAP_NET_RAW is missing)",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+fn facts(interface: &str) -> Result<InterfaceFacts, SteeringError> {
+    let no_interface = || SteeringError::NoInterface(interface.to_owned());
+    let index = nix::net::if_::if_nametoindex(interface).map_err(|_| no_interface())?;
+    let link = netlink::link(index)
+        .map_err(|source| SteeringError::System { what: "reading the interface's address", source })?
+        .ok_or_else(no_interface)?;
+    Ok(InterfaceFacts { index, mac: link.mac, mtu: link.mtu })
+}

@@ -1,0 +1,107 @@
+//! Looks for what would fail before anything is touched, and names it. It promises nothing: the kernel has the last word.
+
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit};
+use xdp_prog::{Capability, netlink};
+
+use super::{
+    device::{DeviceConfig, Ladder},
+    options,
+    rings::FRAME_SIZE,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Preflight {
+    #[error("there is no network interface {0:?} in this network namespace")]
+    NoInterface(String),
+    #[error(
+        "{capability} is missing: run as root, or grant it (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON)"
+    )]
+    MissingCapability { capability: Capability },
+    #[error(
+        "the umem needs {needed} bytes of locked memory and the limit is {limit}: raise it (systemd: LimitMEMLOCK=infinity; \
+         shell: ulimit -l unlimited) or grant CAP_IPC_LOCK"
+    )]
+    LockedMemory { needed: u64, limit: u64 },
+    #[error(
+        "{interface} has {queues} receive queues, so there is no queue {queue}; `ethtool -L {interface} combined N` adds some"
+    )]
+    NoQueue { interface: String, queue: u32, queues: u32 },
+    #[error("queue {queue} is asked for twice")]
+    QueueTwice { queue: u32 },
+    #[error("{interface} is down: `ip link set {interface} up` first")]
+    Down { interface: String },
+    #[error(
+        "interface {interface} is already held by XDP program {program_id} ({mode}); look at it with `bpftool prog show id \
+         {program_id}` and remove it, or choose another interface"
+    )]
+    Held { interface: String, program_id: u32, mode: &'static str },
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+/// Everything that can be known without touching the interface, cheapest first.
+pub fn check(config: &DeviceConfig) -> Result<(), Preflight> {
+    let index = nix::net::if_::if_nametoindex(config.interface.as_str())
+        .map_err(|_| Preflight::NoInterface(config.interface.clone()))?;
+    let wants_zero_copy = match config.ladder {
+        Ladder::Only(rung) => rung.zero_copy,
+        Ladder::Best => false,
+    };
+    let mut wanted = vec![Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
+    if wants_zero_copy {
+        wanted.push(Capability::Perfmon);
+    }
+    if let Some(capability) = Capability::first_missing(&wanted) {
+        return Err(Preflight::MissingCapability { capability });
+    }
+    locked_memory(config)?;
+    queues(config)?;
+    let system = |what| move |source| Preflight::System { what, source };
+    let link = netlink::link(index)
+        .map_err(system("reading the interface's state"))?
+        .ok_or_else(|| Preflight::NoInterface(config.interface.clone()))?;
+    if !link.is_up {
+        return Err(Preflight::Down { interface: config.interface.clone() });
+    }
+    match link.program {
+        Some(held) => Err(Preflight::Held {
+            interface: config.interface.clone(),
+            program_id: held.program_id,
+            mode: held.mode,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn locked_memory(config: &DeviceConfig) -> Result<(), Preflight> {
+    if Capability::first_missing(&[Capability::IpcLock]).is_none() {
+        return Ok(());
+    }
+    let frames = u64::from(config.ring_depth + config.prefill) * config.queues.len() as u64;
+    let needed = frames * u64::from(FRAME_SIZE);
+    let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK)
+        .map_err(|error| Preflight::System { what: "reading RLIMIT_MEMLOCK", source: error.into() })?;
+    if limit < needed { Err(Preflight::LockedMemory { needed, limit }) } else { Ok(()) }
+}
+
+fn queues(config: &DeviceConfig) -> Result<(), Preflight> {
+    // A driver that does not tell its queues answers the bind with EINVAL.
+    let known = options::receive_queues(&config.interface);
+    for (position, wanted) in config.queues.iter().enumerate() {
+        if let Some(queues) = known
+            && wanted.queue >= queues
+        {
+            return Err(Preflight::NoQueue {
+                interface: config.interface.clone(),
+                queue: wanted.queue,
+                queues,
+            });
+        }
+        if config.queues[..position].iter().any(|other| other.queue == wanted.queue) {
+            return Err(Preflight::QueueTwice { queue: wanted.queue });
+        }
+    }
+    Ok(())
+}

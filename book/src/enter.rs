@@ -128,7 +128,7 @@ impl Market {
             return Err(Reject::Closed);
         }
         let lot = instrument.lot;
-        if total == 0 || total > instrument.quantity_max || (lot != 1 && total % lot != 0) {
+        if total == 0 || total > instrument.quantity_max || (lot != 1 && !total.is_multiple_of(lot)) {
             return Err(Reject::InvalidQuantity(total));
         }
         let (price, key, limit) = if new.price == MARKET_PRICE {
@@ -166,7 +166,7 @@ impl Market {
             flags.0 |= Flags::EXTRA;
         }
         if new.max_floor != 0 {
-            if new.hidden || new.max_floor > total || new.max_floor % lot != 0 {
+            if new.hidden || new.max_floor > total || !new.max_floor.is_multiple_of(lot) {
                 return Err(Reject::InvalidMaxFloor(new.max_floor));
             }
             extra.max_floor = new.max_floor;

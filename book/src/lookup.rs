@@ -168,6 +168,13 @@ impl Lookup {
         Some(bucket)
     }
 
+    /// Gives a filed order another handle.
+    pub fn refile(&mut self, key: OrderKey, handle: u32) {
+        if let Some((_, place)) = self.find(key) {
+            self.buckets[place.bucket as usize].slots[place.slot as usize] = handle;
+        }
+    }
+
     #[inline]
     pub fn remove(&mut self, place: Place) {
         let bucket = &mut self.buckets[place.bucket as usize];

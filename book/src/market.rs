@@ -3,7 +3,7 @@
 use crate::ladder::{KEY_LIMIT, Ladder, NIL, Nodes};
 use crate::level::{Level, Levels};
 use crate::lookup::{Lookup, Place};
-use crate::order::{Flags, Order, Orders, price_out};
+use crate::order::{Extra, Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
 use crate::types::{CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState};
 use crate::wheel::Wheel;
@@ -25,6 +25,18 @@ pub(crate) struct Instrument {
     /// The opening (closing) auction of the day is over.
     pub opened: bool,
     pub closed: bool,
+}
+
+impl Instrument {
+    pub fn enter_state(&mut self, state: TradingState) {
+        self.state = state;
+        match state {
+            TradingState::PreOpen => (self.opened, self.closed) = (false, false),
+            TradingState::Open => self.opened = true,
+            TradingState::Closed => (self.opened, self.closed) = (true, true),
+            TradingState::Halted | TradingState::Auction => {}
+        }
+    }
 }
 
 /// What a state change can run into.
@@ -133,13 +145,7 @@ impl Market {
         if state == TradingState::Open && crossed {
             return Err(StateChangeError::Crossed);
         }
-        found.state = state;
-        match state {
-            TradingState::PreOpen => (found.opened, found.closed) = (false, false),
-            TradingState::Open => found.opened = true,
-            TradingState::Closed => (found.opened, found.closed) = (true, true),
-            TradingState::Halted | TradingState::Auction => {}
-        }
+        found.enter_state(state);
         Ok(())
     }
 
@@ -251,15 +257,36 @@ impl Market {
             + side.book_index()
     }
 
-    /// Puts an order to rest at the back of the queue at its key. Fails, having done nothing, if a slot is missing.
+    /// Files an order and puts it to rest at the back of the queue at its key. Fails, having done nothing, if a slot is
+    /// missing.
     #[inline]
     pub(crate) fn rest(
         &mut self,
         ladder: usize,
         key: u32,
         order: Order,
-        extra: &crate::order::Extra,
+        extra: &Extra,
     ) -> Result<u32, Reject> {
+        let handle = self.queue_up(ladder, key, order, extra)?;
+        self.lookup.insert(order.key(), handle);
+        if order.flags.has(Flags::TIMED) {
+            self.wheel.insert(&mut self.orders, handle, extra.expires_at);
+        }
+        Ok(handle)
+    }
+
+    /// The part of `rest` that concerns queues only.
+    #[inline]
+    pub(crate) fn queue_up(
+        &mut self,
+        ladder: usize,
+        key: u32,
+        order: Order,
+        extra: &Extra,
+    ) -> Result<u32, Reject> {
+        if self.orders.is_full() {
+            return Err(Reject::OrdersExhausted);
+        }
         let level = match self.ladders[ladder].get(&self.nodes, key) {
             Some(level) => level,
             None => {
@@ -272,18 +299,8 @@ impl Market {
                 level
             }
         };
-        let Some(handle) = self.orders.allocate(order, extra) else {
-            if self.levels.get(level).orders == 0 {
-                self.ladders[ladder].remove(&mut self.nodes, key);
-                self.levels.release(level);
-            }
-            return Err(Reject::OrdersExhausted);
-        };
+        let handle = self.orders.allocate(order, extra).ok_or(Reject::OrdersExhausted)?;
         self.levels.push_back(&mut self.orders, level, handle);
-        self.lookup.insert(order.key(), handle);
-        if order.flags.has(Flags::TIMED) {
-            self.wheel.insert(&mut self.orders, handle, extra.expires_at);
-        }
         Ok(handle)
     }
 

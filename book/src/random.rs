@@ -31,7 +31,7 @@ impl Random {
 
     /// Uniform below `limit` (at least 1), but for a bias below 2^-32 where `limit` is below 2^32.
     pub fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(limit)) >> 64) as u64
     }
 
     /// True `count` times out of `of`.

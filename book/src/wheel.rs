@@ -35,6 +35,11 @@ impl Wheel {
         self.now = now;
     }
 
+    /// Orders in the wheel.
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
     /// Whether an order may wait until `second`.
     pub fn reaches(&self, second: u32) -> bool {
         second <= self.now.saturating_add(TIME_TO_LIVE_MAX)

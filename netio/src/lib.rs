@@ -7,7 +7,7 @@
 //! - [`sim`]: the simulated room.
 //! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
 //! - [`udp`]: the kernel-socket room.
-//! - `xdp`: the port on AF_XDP rings (feature `xdp`).
+//! - `xdp`: the AF_XDP room (feature `xdp`).
 
 pub mod echo;
 pub mod idle;

@@ -26,7 +26,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
-use pitlane_tests::veth::{Host, Topology, VethPair};
+use pitlane_tests::veth::{Host, VethPair};
 
 const SERVER_PORT: u16 = 26_000;
 const CLIENT_PORT: u16 = 26_100;
@@ -44,7 +44,7 @@ fn pin(core: usize) -> Result<()> {
 }
 
 fn open_xdp(host: &Host, port: u16) -> Result<(XdpDevice, XdpPort)> {
-    let mut config = DeviceConfig::new(&host.interface).queue(0, IpAddr::V4(host.v4), port..=port);
+    let mut config = DeviceConfig::new(&host.interface).queue(0, IpAddr::V4(host.ipv4), port..=port);
     config.settings = config.settings.check_mold(false);
     if let Ok(prefill) = std::env::var("PREFILL") {
         config.prefill = prefill.parse()?;
@@ -65,7 +65,7 @@ fn serve(host: &Host, kind: Kind, ready: &Barrier, stop: &AtomicBool) -> Result<
         }
         Kind::Udp => {
             let mut port =
-                UdpPort::bind(SocketAddr::new(host.v4.into(), SERVER_PORT), &UdpOptions::default())?;
+                UdpPort::bind(SocketAddr::new(host.ipv4.into(), SERVER_PORT), &UdpOptions::default())?;
             ready.wait();
             echo::serve(&mut port, idle, stop)?;
         }
@@ -84,7 +84,7 @@ fn drive(host: &Host, server: SocketAddr, kind: Kind, load: Load, record: impl F
         }
         Kind::Udp => {
             let mut port =
-                UdpPort::bind(SocketAddr::new(host.v4.into(), CLIENT_PORT), &UdpOptions::default())?;
+                UdpPort::bind(SocketAddr::new(host.ipv4.into(), CLIENT_PORT), &UdpOptions::default())?;
             let peer = Peer::remote(server);
             assert!(port.max_payload() >= load.payload_length);
             echo::drive(&mut port, &peer, load, &never, record)?
@@ -93,16 +93,16 @@ fn drive(host: &Host, server: SocketAddr, kind: Kind, load: Load, record: impl F
 }
 
 fn measure(client: Kind, server: Kind, load: Load) -> Result<(Driven, Vec<u64>)> {
-    let pair = VethPair::new(Topology::default())?;
+    let pair = VethPair::new(1)?;
     let stop = AtomicBool::new(false);
     let ready = Barrier::new(2);
     let mut samples = Vec::with_capacity(8 << 20);
     let driven = thread::scope(|scope| {
-        let serving = pair.left.spawn(scope, || serve(&pair.left, server, &ready, &stop));
-        let address = SocketAddr::new(pair.left.v4.into(), SERVER_PORT);
-        let driven = pair.right.inside(|| {
+        let serving = scope.spawn(|| pair.engine.inside(|| serve(&pair.engine, server, &ready, &stop)));
+        let address = SocketAddr::new(pair.engine.ipv4.into(), SERVER_PORT);
+        let driven = pair.client.inside(|| {
             ready.wait();
-            drive(&pair.right, address, client, load, |sample| samples.push(sample))
+            drive(&pair.client, address, client, load, |sample| samples.push(sample))
         });
         stop.store(true, Ordering::Relaxed);
         serving.join().expect("server thread")??;

@@ -1,4 +1,8 @@
-//! What the end-to-end suites share: hosts to run on. The suites themselves are in `tests/`.
+//! What the end-to-end suites and the benchmark harness share: hosts, processes, clients. Not a test itself, and used by nothing else.
 
+pub mod bench;
+pub mod engine;
 pub mod ping;
+pub mod process;
+pub mod skip;
 pub mod veth;

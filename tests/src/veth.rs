@@ -1,101 +1,86 @@
-//! Two hosts for a test: network namespaces joined by a veth pair, made with iproute2 and removed when dropped. Not a switch: there are
-//! always exactly two.
+//! Two hosts on one machine: a network namespace for the engine, one for its clients, and a veth pair between them.
+//! Not a simulation: packets go through the real drivers, in copy mode.
 //!
 //! ```text
-//!   namespace pl-PID-N-left                namespace pl-PID-N-right
-//!   +--------------------------+           +---------------------------+
-//!   | left  10.99.0.1/24       |== veth ===| right  10.99.0.2/24       |
-//!   |       fd99::1/64         |  N queues |        fd99::2/64         |
-//!   +--------------------------+           +---------------------------+
+//!   namespace pl-PID-N-engine                namespace pl-PID-N-client
+//!   veth-e 10.77.0.1/24  -------- veth --------  veth-c 10.77.0.2/24
+//!          fd77::1/64    (queue n to queue n)           fd77::2/64
 //! ```
+//! Everything is removed on drop. A test run that was killed leaves its namespaces; the next one removes those whose process is gone.
 
-use std::{
-    fs::{self, File},
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
-    thread::{self, ScopedJoinHandle},
-};
-
-use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
-
-static PAIRS: AtomicU32 = AtomicU32::new(0);
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pl-";
-const NAMESPACES: &str = "/run/netns";
 
-/// What to build.
-#[derive(Clone, Copy, Debug)]
-pub struct Topology {
-    /// Receive and transmit queues of each end.
-    pub queues: u32,
-    pub mtu: u32,
-}
-
-impl Default for Topology {
-    fn default() -> Self {
-        Self { queues: 1, mtu: 1500 }
-    }
-}
-
-/// One end.
-#[derive(Clone, Debug)]
+/// One end of the pair.
+#[derive(Debug, Clone)]
 pub struct Host {
     pub namespace: String,
     pub interface: String,
-    pub v4: Ipv4Addr,
-    pub v6: Ipv6Addr,
+    pub ipv4: Ipv4Addr,
+    pub ipv6: Ipv6Addr,
 }
 
-/// The pair. Dropping it removes both namespaces and all that is in them.
+/// The pair. Namespaces go when it is dropped.
 #[derive(Debug)]
 pub struct VethPair {
-    pub left: Host,
-    pub right: Host,
+    pub engine: Host,
+    pub client: Host,
 }
 
-/// True when the test may go on; otherwise says loudly that it did not run.
-pub fn is_root_or_skips(test: &str) -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        eprintln!("SKIPPED (needs root): {test}");
-    }
-    is_root
+/// Why the machine cannot have hosts, if it cannot: tried once, by making a pair.
+pub fn supported() -> Result<(), String> {
+    static TRIED: std::sync::OnceLock<Result<(), String>> = std::sync::OnceLock::new();
+    TRIED.get_or_init(|| VethPair::new(1).map(drop).map_err(|error| error.to_string())).clone()
 }
 
 impl VethPair {
-    pub fn new(topology: Topology) -> Result<Self> {
-        sweep();
-        let number = PAIRS.fetch_add(1, Ordering::Relaxed);
-        let host = |name: &str, last: u8| Host {
-            namespace: format!("{PREFIX}{}-{number}-{name}", std::process::id()),
-            interface: name.to_owned(),
-            v4: Ipv4Addr::new(10, 99, 0, last),
-            v6: Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, u16::from(last)),
+    /// Both hosts up, with `queues` receive and transmit queues each.
+    pub fn new(queues: u32) -> io::Result<VethPair> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        remove_stale()?;
+        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let host = |role: &str, number: u8| Host {
+            namespace: format!("{name}-{role}"),
+            interface: format!("veth-{}", &role[..1]),
+            ipv4: Ipv4Addr::new(10, 77, 0, number),
+            ipv6: Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)),
         };
-        // Made first, so that a failure half-way is cleaned up too.
-        let pair = Self { left: host("left", 1), right: host("right", 2) };
-        let Topology { queues, mtu } = topology;
-        for host in [&pair.left, &pair.right] {
-            ip(&format!("netns add {}", host.namespace))?;
+        let pair = VethPair { engine: host("engine", 1), client: host("client", 2) };
+        for host in [&pair.engine, &pair.client] {
+            ip(&["netns", "add", &host.namespace])?;
         }
-        let end = |host: &Host| {
-            format!("{} netns {} numrxqueues {queues} numtxqueues {queues}", host.interface, host.namespace)
-        };
-        ip(&format!(
-            "link add {} mtu {mtu} type veth peer name {} mtu {mtu}",
-            end(&pair.left),
-            end(&pair.right)
-        ))?;
-        for host in [&pair.left, &pair.right] {
-            host.ip(&format!("link set {} mtu {mtu}", host.interface))?;
-            host.ip(&format!("addr add {}/24 dev {}", host.v4, host.interface))?;
-            // Without `nodad` the address cannot be used for a second.
-            host.ip(&format!("addr add {}/64 dev {} nodad", host.v6, host.interface))?;
-            host.ip("link set lo up")?;
-            host.ip(&format!("link set {} up", host.interface))?;
+        let queues = queues.to_string();
+        let (engine, client) = (&pair.engine, &pair.client);
+        // Queue n transmits to the peer's queue n, so both ends need the same number.
+        ip(&[
+            "link",
+            "add",
+            &engine.interface,
+            "netns",
+            &engine.namespace,
+            "numrxqueues",
+            &queues,
+            "numtxqueues",
+            &queues,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &client.interface,
+            "netns",
+            &client.namespace,
+            "numrxqueues",
+            &queues,
+            "numtxqueues",
+            &queues,
+        ])?;
+        for host in [engine, client] {
+            host.configure()?;
         }
         Ok(pair)
     }
@@ -103,109 +88,80 @@ impl VethPair {
 
 impl Drop for VethPair {
     fn drop(&mut self) {
-        for host in [&self.left, &self.right] {
-            // Half-made pairs lack some of it.
-            let _ = ip(&format!("netns del {}", host.namespace));
+        for host in [&self.engine, &self.client] {
+            if let Err(error) = ip(&["netns", "del", &host.namespace]) {
+                eprintln!("{}: not removed: {error}", host.namespace);
+            }
         }
     }
 }
 
 impl Host {
-    /// Runs `ip` inside the namespace.
-    pub fn ip(&self, arguments: &str) -> Result<Output> {
-        ip(&format!("-n {} {arguments}", self.namespace))
+    fn configure(&self) -> io::Result<()> {
+        self.ip(&["link", "set", "lo", "up"])?;
+        self.ip(&["addr", "add", &format!("{}/24", self.ipv4), "dev", &self.interface])?;
+        // Without duplicate address detection the address can be used at once.
+        self.ip(&["addr", "add", &format!("{}/64", self.ipv6), "dev", &self.interface, "nodad"])?;
+        self.ip(&["link", "set", &self.interface, "up"])?;
+        Ok(())
     }
 
-    /// A command that will run inside the namespace.
+    /// A command that will run on this host. The process is the program's own, not a shell's.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program);
         command
     }
 
-    /// Runs a program inside the namespace and demands that it succeeds.
-    pub fn run(&self, program: &str, arguments: &str) -> Result<Output> {
-        checked(self.command(program).args(arguments.split_whitespace()))
+    /// Runs a program on this host to its end, and gives its output; anything but success is an error.
+    pub fn run(&self, words: &[&str]) -> io::Result<String> {
+        checked(self.command(words[0]).args(&words[1..]).output()?, words)
     }
 
-    /// Moves the calling thread into the namespace, for the rest of its life.
-    pub fn enter(&self) -> Result<()> {
-        let path = format!("{NAMESPACES}/{}", self.namespace);
-        let namespace = File::open(&path).with_context(|| path.clone())?;
-        setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {path}"))
+    /// `ip ...` on this host.
+    pub fn ip(&self, words: &[&str]) -> io::Result<String> {
+        checked(Command::new("ip").args(["-n", &self.namespace]).args(words).output()?, words)
     }
 
-    /// Runs `body` on a thread of its own inside the namespace.
-    pub fn spawn<'scope, T: Send + 'scope>(
-        &self,
-        scope: &'scope thread::Scope<'scope, '_>,
-        body: impl FnOnce() -> T + Send + 'scope,
-    ) -> ScopedJoinHandle<'scope, Result<T>> {
-        let host = self.clone();
-        scope.spawn(move || {
-            host.enter()?;
-            Ok(body())
+    /// Runs `work` in a thread of its own that is on this host: sockets it opens belong to it.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let namespace = std::fs::File::open(Path::new("/run/netns").join(&self.namespace))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+                Ok(work())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
-
-    /// Runs `body` inside the namespace and waits for it.
-    pub fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
-        thread::scope(|scope| match self.spawn(scope, body).join() {
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    }
-
-    pub const fn address(&self, v6: bool) -> IpAddr {
-        if v6 { IpAddr::V6(self.v6) } else { IpAddr::V4(self.v4) }
-    }
 }
 
-fn ip(arguments: &str) -> Result<Output> {
-    checked(Command::new("ip").args(arguments.split_whitespace()))
+fn ip(words: &[&str]) -> io::Result<String> {
+    checked(Command::new("ip").args(words).output()?, words)
 }
 
-fn checked(command: &mut Command) -> Result<Output> {
-    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+fn checked(output: Output, words: &[&str]) -> io::Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Ok(output)
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{}: {} ({})", words.join(" "), complaint.trim(), output.status)))
 }
 
-/// Removes what killed test processes have left behind.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(NAMESPACES) else { return };
-    for name in entries.filter_map(io::Result::ok).filter_map(|entry| entry.file_name().into_string().ok()) {
-        let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().split('-');
-        let owner = parts.next().and_then(|pid| pid.parse::<u32>().ok());
-        let is_ours =
-            matches!((parts.next(), parts.next(), parts.next()), (Some(_), Some("left" | "right"), None));
+/// Removes the namespaces of runs whose process is gone.
+fn remove_stale() -> io::Result<()> {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else { return Ok(()) };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if let Some(owner) = owner
-            && is_ours
-            && !fs::exists(format!("/proc/{owner}")).unwrap_or(true)
+            && !Path::new("/proc").join(owner.to_string()).exists()
         {
-            let _ = ip(&format!("netns del {name}"));
+            // Another run may be removing it at the same moment.
+            if let Err(error) = ip(&["netns", "del", &name]) {
+                eprintln!("{name}: {error}");
+            }
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_pair_is_made_speaks_and_is_gone_when_dropped() {
-        if !is_root_or_skips("a_pair_is_made_speaks_and_is_gone_when_dropped") {
-            return;
-        }
-        let pair = VethPair::new(Topology { queues: 2, ..Topology::default() }).unwrap();
-        let address = pair.right.v4.into();
-        pair.left.inside(|| crate::ping::ping(address, Duration::from_secs(2))).unwrap().unwrap();
-        let paths = [&pair.left, &pair.right].map(|host| format!("{NAMESPACES}/{}", host.namespace));
-        assert!(paths.iter().all(|path| fs::exists(path).unwrap()));
-        drop(pair);
-        assert!(!paths.iter().any(|path| fs::exists(path).unwrap()));
-    }
+    Ok(())
 }

@@ -26,6 +26,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Parked {
     head: u32,
+    tail: u32,
     count: u32,
 }
 
@@ -91,7 +92,7 @@ pub(super) enum Insert {
 
 impl Parked {
     pub(super) const fn new() -> Self {
-        Parked { head: NONE, count: 0 }
+        Parked { head: NONE, tail: NONE, count: 0 }
     }
 
     pub(super) fn count(&self) -> u32 {
@@ -102,6 +103,13 @@ impl Parked {
     pub(super) fn insert(&mut self, pool: &mut ParkingPool, run: &Run<'_>) -> Insert {
         let mut previous = NONE;
         let mut at = self.head;
+        if self.tail != NONE {
+            // The usual case, behind a single loss: each datagram follows the last one.
+            let last = &pool.slots[self.tail as usize];
+            if last.first + u64::from(last.count) <= run.first {
+                (previous, at) = (self.tail, NONE);
+            }
+        }
         let mut covered_to = run.first;
         while at != NONE {
             let slot = pool.slots[at as usize];
@@ -129,6 +137,9 @@ impl Parked {
             NONE => self.head = index,
             previous => pool.slots[previous as usize].next = index,
         }
+        if at == NONE {
+            self.tail = index;
+        }
         self.count += 1;
         Insert::Parked
     }
@@ -143,6 +154,9 @@ impl Parked {
         if self.head != NONE {
             let index = self.head;
             self.head = pool.slots[index as usize].next;
+            if self.head == NONE {
+                self.tail = NONE;
+            }
             self.count -= 1;
             pool.give_back(index);
         }

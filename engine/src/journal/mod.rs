@@ -1,0 +1,53 @@
+//! The journal: what a shard has been told, in order, in files that survive a crash. Not what the records mean: payloads are opaque.
+//!
+//! The way of a record, and of this folder:
+//! [`writer`] copies it into a segment's memory (shard thread) -> [`keeper`] makes segments ready ahead of the writer and makes written
+//! ranges durable (background threads, [`background`]) -> [`reader`] gives the records back in order and says what the end looks like
+//! ([`tail`]) -> [`recovery`] turns that end into a writer again. [`format`] has the bytes, [`storage`] the seam under which
+//! [`file`](mod@file) is the real disk and [`sim`] a disk that misbehaves by seed. [`inspect`] explains a directory to people.
+//!
+//! ```
+//! use engine::journal::{self, Durability, FileStorage, Lsn, Reader, Settings};
+//! # let directory = std::env::temp_dir().join(format!("pitlane-journal-doc-{}", std::process::id()));
+//! # let shard = 0;
+//! let settings = Settings { segment_size: 1 << 20, ..Settings::default() };
+//! let storage = FileStorage::open(&directory, shard, settings.durability)?;
+//! let mut reader = Reader::open(storage.clone(), shard, Lsn(1))?;
+//! while let Some(record) = reader.next()? {
+//!     println!("{} {:?}", record.lsn, record.payload); // replay
+//! }
+//! let end = reader.into_end().expect("read to the end");
+//! let mut journal = journal::start(storage, shard, end, settings)?;
+//! let lsn = journal.writer.append(1, 1_700_000_000_000_000_000, b"an input")?;
+//! assert!(journal.writer.releasable() >= lsn); // the reply may leave
+//! journal.close()?;
+//! # assert_eq!(Durability::Process, settings.durability);
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod background;
+pub mod crc;
+pub mod error;
+pub mod file;
+pub mod format;
+pub mod keeper;
+mod mapping;
+pub mod reader;
+pub mod recovery;
+pub mod settings;
+pub mod shared;
+pub mod storage;
+pub mod tail;
+pub mod writer;
+
+pub use background::{Journal, start};
+pub use error::{AppendError, JournalError, JournalFailure, StorageError};
+pub use file::FileStorage;
+pub use format::Lsn;
+pub use reader::{End, Reader, Record};
+pub use settings::{Durability, Settings};
+pub use shared::Progress;
+pub use storage::Storage;
+pub use tail::Tail;
+pub use writer::Writer;

@@ -1,0 +1,183 @@
+//! The journal on a real file system: round trips, restarts, a full disk, a missing or foreign file. Not crash images: those are simulated.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use engine::journal::{
+    self, AppendError, Durability, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage,
+    StorageError, Tail,
+};
+
+/// A directory of its own, removed when the test is over.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("pitlane-journal-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn settings(durability: Durability) -> Settings {
+    Settings { durability, segment_size: 64 << 10, stall_max: Duration::from_secs(10), ..Settings::default() }
+}
+
+fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec<(u64, u64, u8, Vec<u8>)>) {
+    let storage = FileStorage::open(&directory.0, 3, settings.durability).unwrap();
+    let mut reader = Reader::open(storage.clone(), 3, Lsn(1)).unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        records.push((record.lsn.0, record.timestamp_ns, record.kind, record.payload.to_vec()));
+    }
+    let end = reader.into_end().unwrap();
+    assert_eq!(end.tail, Tail::Clean);
+    (journal::start(storage, 3, end, settings).unwrap(), records)
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    (0..number * 37 % 300).map(|index| (index * 7 + number) as u8).collect()
+}
+
+#[test]
+fn records_come_back_over_segments_and_restarts() {
+    for durability in [Durability::Process, Durability::Disk] {
+        let directory = Directory::new(&format!("round-trip-{durability:?}"));
+        let mut written = Vec::new();
+        for _ in 0..4 {
+            let (mut journal, records) = open(&directory, settings(durability));
+            assert_eq!(records, written);
+            for _ in 0..1000 {
+                let number = written.len() as u64 + 1;
+                let bytes = payload(number);
+                let (a, b) = bytes.split_at(bytes.len() / 3);
+                let kind = (number % 200 + 1) as u8;
+                let lsn = journal.writer.append_parts(kind, number * 10, &[a, b]).unwrap();
+                assert_eq!(lsn, Lsn(number));
+                written.push((number, number * 10, kind, bytes));
+            }
+            journal.close().unwrap();
+        }
+        assert!(Reader::open(FileStorage::read_only(&directory.0), 3, Lsn(1)).unwrap().segments().len() > 8);
+    }
+}
+
+#[test]
+fn reading_can_start_at_any_record() {
+    let directory = Directory::new("start");
+    let (mut journal, _) = open(&directory, settings(Durability::Process));
+    for number in 1..=2000 {
+        journal.writer.append(1, number, &payload(number)).unwrap();
+    }
+    journal.close().unwrap();
+    let storage = FileStorage::read_only(&directory.0);
+    for from in [1, 2, 500, 777, 1999, 2000] {
+        let mut reader = Reader::open(storage.clone(), 3, Lsn(from)).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().payload, payload(from));
+    }
+    assert!(Reader::open(storage.clone(), 3, Lsn(2001)).unwrap().next().unwrap().is_none());
+    assert!(matches!(
+        Reader::open(storage, 3, Lsn(2002)),
+        Err(JournalError::TooNew { wanted: Lsn(2002), last: Lsn(2000) })
+    ));
+}
+
+#[test]
+fn a_record_is_durable_soon_after_it_is_appended_in_disk_mode() {
+    let directory = Directory::new("durable");
+    let (mut journal, _) = open(&directory, settings(Durability::Disk));
+    for number in 1..=50 {
+        let lsn = journal.writer.append(1, number, b"order").unwrap();
+        let begin = Instant::now();
+        while journal.writer.releasable() < lsn {
+            assert!(begin.elapsed() < Duration::from_secs(20), "record {lsn} never became durable");
+            std::thread::yield_now();
+        }
+    }
+    journal.close().unwrap();
+}
+
+#[test]
+fn a_reader_follows_a_writer_through_segments() {
+    for durability in [Durability::Process, Durability::Disk] {
+        let directory = Directory::new(&format!("follow-{durability:?}"));
+        let (mut journal, _) = open(&directory, settings(durability));
+        let mut reader = Reader::follow(FileStorage::read_only(&directory.0), 3, Lsn(1), Lsn(0)).unwrap();
+        let mut seen = 0;
+        for number in 1..=3000 {
+            journal.writer.append(1, number, &payload(number)).unwrap();
+            if number % 17 == 0 {
+                reader.set_limit(journal.writer.releasable()).unwrap();
+                while let Some(record) = reader.next().unwrap() {
+                    seen += 1;
+                    assert_eq!((record.lsn.0, record.payload), (seen, &payload(seen)[..]));
+                }
+                assert_eq!(Lsn(seen), journal.writer.releasable().min(Lsn(seen)));
+                assert!(reader.end().is_none(), "the end of what may be read is not the journal's");
+            }
+        }
+        assert!(seen > 2500 || durability == Durability::Disk, "saw {seen}");
+        journal.close().unwrap();
+    }
+}
+
+#[test]
+fn only_one_process_can_write_and_the_lock_ends_with_it() {
+    let directory = Directory::new("lock");
+    let (journal, _) = open(&directory, settings(Durability::Process));
+    assert!(FileStorage::is_in_use(&directory.0, 3));
+    let second = FileStorage::open(&directory.0, 3, Durability::Process);
+    assert!(matches!(second, Err(StorageError::Locked { .. })), "{second:?}");
+    journal.close().unwrap();
+    assert!(!FileStorage::is_in_use(&directory.0, 3));
+}
+
+#[test]
+fn a_reading_storage_changes_nothing() {
+    let directory = Directory::new("read-only");
+    let storage = FileStorage::read_only(&directory.0);
+    assert!(matches!(storage.create("x", &[b"y"]), Err(StorageError::ReadOnly { .. })));
+    assert!(matches!(storage.remove("x"), Err(StorageError::ReadOnly { .. })));
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let directory = Directory::new("missing");
+    let (mut journal, _) = open(&directory, settings(Durability::Process));
+    for number in 1..=2000 {
+        journal.writer.append(1, number, &payload(number)).unwrap();
+    }
+    journal.close().unwrap();
+    std::fs::remove_file(directory.0.join("journal-003-0000000002.seg")).unwrap();
+    let error = Reader::open(FileStorage::read_only(&directory.0), 3, Lsn(1)).err().unwrap();
+    assert!(error.to_string().contains("expected journal-003-0000000002.seg"), "{error}");
+}
+
+#[test]
+fn payloads_and_types_out_of_bounds_are_refused_and_cost_nothing() {
+    let directory = Directory::new("bounds");
+    let (mut journal, _) = open(&directory, settings(Durability::Process));
+    let max = journal.writer.payload_length_max();
+    let too_long = vec![1; max + 1];
+    for _ in 0..5 {
+        assert_eq!(
+            journal.writer.append(1, 0, &too_long),
+            Err(AppendError::TooLong { expected_max: max, found: max + 1 })
+        );
+        assert_eq!(journal.writer.append(0, 0, b""), Err(AppendError::Kind(0)));
+        assert_eq!(journal.writer.append(0xFF, 0, b""), Err(AppendError::Kind(0xFF)));
+    }
+    for number in 1..=5 {
+        assert_eq!(journal.writer.append(1, 0, &too_long[..max]).unwrap(), Lsn(number));
+    }
+    journal.close().unwrap();
+}

@@ -1,0 +1,131 @@
+//! Where a benchmark runs: engine and generator as real processes, each pinned to a core, on two hosts joined by a veth pair or on loopback.
+//! Knows the command lines of the binaries and the shape of their reports; knows no figure.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::Context;
+use crate::engine::{Engine, Folder, PASSWORD, Settings};
+use crate::process::Process;
+use crate::veth::{Host, VethPair};
+
+const ENGINE_CORE: &str = "0";
+const CLIENT_CORE: &str = "1";
+const ECHO_PORT: u16 = 26_900;
+/// A generator that has not ended by itself this long after its time has failed.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The two hosts and the binaries.
+pub struct Machine {
+    pub pair: VethPair,
+    engine: PathBuf,
+    loadgen: PathBuf,
+    scratch: Folder,
+}
+
+impl Machine {
+    pub fn new(context: &Context<'_>) -> anyhow::Result<Machine> {
+        anyhow::ensure!(nix::unistd::geteuid().is_root(), "needs root for the network namespaces and AF_XDP");
+        Ok(Machine {
+            engine: context.release_binary("pitlane")?,
+            loadgen: context.release_binary("pitlane-loadgen")?,
+            pair: VethPair::new(1).context("the veth pair")?,
+            scratch: Folder::new("bench")?,
+        })
+    }
+
+    /// The engine on its host and core, ready.
+    pub fn engine(&self, port: &'static str) -> anyhow::Result<Engine> {
+        self.engine_with(Settings::on(&self.pair.engine, port))
+    }
+
+    pub fn engine_with(&self, settings: Settings) -> anyhow::Result<Engine> {
+        let settings = Settings { cores: vec![0], idle: "spin", ..settings };
+        let command = pinned(&self.pair.engine, ENGINE_CORE, &self.engine);
+        Ok(Engine::start_as(command, Some(self.pair.engine.clone()), settings)?)
+    }
+
+    /// `pitlane echo`, the limit of a port.
+    pub fn echo(&self, port: &str) -> anyhow::Result<Process> {
+        let host = &self.pair.engine;
+        let mut command = pinned(host, ENGINE_CORE, &self.engine);
+        command.args(["echo", "--port", port, "--listen", &format!("{}:{ECHO_PORT}", host.ipv4)]);
+        if port == "xdp" {
+            command.args(["--interface", &host.interface]);
+        }
+        let log = std::fs::File::create(self.scratch.path.join("echo.log"))?;
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        // It has no admin port; the generator's own start-up retries until it answers.
+        Ok(Process::new(process))
+    }
+
+    /// `pitlane-loadgen run` against the engine; its report.
+    pub fn load(&self, port: &str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
+        let target = format!("{}:26400", self.pair.engine.ipv4);
+        let mut words = vec!["run", "--engine", &target, "--password", PASSWORD];
+        words.extend(more);
+        self.generate(port, seconds, &words)
+    }
+
+    /// `pitlane-loadgen echo` against `pitlane echo`; its report.
+    pub fn echo_load(&self, port: &str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
+        let target = format!("{}:{ECHO_PORT}", self.pair.engine.ipv4);
+        let mut words = vec!["echo", "--target", &target];
+        words.extend(more);
+        self.generate(port, seconds, &words)
+    }
+
+    fn generate(&self, port: &str, seconds: u32, words: &[&str]) -> anyhow::Result<Value> {
+        let report = self.scratch.path.join("report.json");
+        if report.exists() {
+            std::fs::remove_file(&report)?;
+        }
+        let host = &self.pair.client;
+        let mut command = pinned(host, CLIENT_CORE, &self.loadgen);
+        command
+            .args(words)
+            .args(["--port", port, "--duration", &format!("{seconds}s"), "--quiet", "--json"])
+            .arg(&report);
+        if port == "xdp" {
+            command.args(["--interface", &host.interface]);
+        }
+        let log_path = self.scratch.path.join("loadgen.log");
+        let log = std::fs::File::create(&log_path)?;
+        let began = Instant::now();
+        let mut process =
+            Process::new(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
+        let status = process.wait(Duration::from_secs(u64::from(seconds)) + GRACE)?;
+        let said = std::fs::read_to_string(&log_path).unwrap_or_default();
+        anyhow::ensure!(
+            status.success(),
+            "pitlane-loadgen {} ({status}, {:?}):\n{said}",
+            words.join(" "),
+            began.elapsed()
+        );
+        let text = std::fs::read_to_string(&report)
+            .with_context(|| format!("no report from the generator:\n{said}"))?;
+        let report: Value = serde_json::from_str(&text)?;
+        let lost = number(&report, &["lost"])?;
+        anyhow::ensure!(
+            lost == 0.0,
+            "{lost} of the generator's requests were lost: a figure with losses is none"
+        );
+        Ok(report)
+    }
+}
+
+fn pinned(host: &Host, core: &str, program: &std::path::Path) -> Command {
+    let mut command = host.command("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// A number of a report, by its path; an error that names it if it is not there.
+pub fn number(report: &Value, path: &[&str]) -> anyhow::Result<f64> {
+    let found = path.iter().fold(report, |value, key| &value[*key]);
+    found.as_f64().with_context(|| format!("the report has no number {}", path.join(".")))
+}

@@ -1,2 +1,13 @@
-//! skeleton
+//! The engine as a library: what the `pitlane` binary is made of, in the order an order travels.
+
+pub mod config;
+
+pub mod core;
+pub mod egress;
+pub mod ingress;
 pub mod journal;
+pub mod runner;
+pub mod shard;
+
+pub mod clock;
+pub mod start;

@@ -1,0 +1,66 @@
+//! What the user types, and what comes back on the terminal.
+
+mod hash_password;
+mod run;
+
+use clap::{Args, Parser, Subcommand};
+use engine::config::{Config, ConfigError, Override, load};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An order-matching engine whose order path bypasses the kernel.
+#[derive(Parser)]
+#[command(name = "pitlane", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine until SIGINT or SIGTERM.
+    Run(ConfigArgs),
+    /// Read a configuration and say what it amounts to, or what is wrong with it.
+    Check(ConfigArgs),
+    /// Read a password from standard input and print the hash that an account's `password_hash` takes.
+    HashPassword(hash_password::HashPasswordArgs),
+}
+
+/// Where settings come from: the file, then `PITLANE_SECTION_KEY` variables, then `--set`.
+#[derive(Args)]
+struct ConfigArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "PITLANE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Override one setting; may be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let mut overrides = Override::from_environment(std::env::vars())?;
+        for text in &self.overrides {
+            overrides.push(Override::from_flag(text)?);
+        }
+        load(&self.config, &overrides)
+    }
+}
+
+impl Cli {
+    pub fn execute(&self) -> ExitCode {
+        let outcome = match &self.command {
+            Command::Run(args) => run::run(args),
+            Command::Check(args) => run::check(args),
+            Command::HashPassword(args) => hash_password::execute(args),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // One line: each cause after what it was the cause of.
+                eprintln!("pitlane: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The configuration as the operator writes it: TOML file, then `PITLANE_` variables, then flags. Not the run-time
+//! state: everything a shard needs from here reaches it once, at start, and risk limits reach it as journaled inputs.
+
+mod error;
+mod instruments;
+mod source;
+
+pub use error::ConfigError;
+pub use instruments::{InstrumentConfig, MAX_PRICE};
+pub use source::{Override, load};
+
+use netio::idle::IdleStrategy;
+use serde::{Deserialize, Deserializer};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Shards of one process: as many as a NIC has queues worth dedicating.
+pub const MAX_SHARDS: usize = 64;
+/// Sessions of one shard; a token is looked up in a table sized for this.
+pub const MAX_SESSIONS: usize = 65_536;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub engine: EngineConfig,
+    #[serde(default)]
+    pub network: NetworkConfig,
+    #[serde(default)]
+    pub session: SessionConfig,
+    #[serde(default)]
+    pub journal: JournalConfig,
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    #[serde(default)]
+    pub admin: AdminConfig,
+    #[serde(default)]
+    pub gateway: GatewayConfig,
+    #[serde(default)]
+    pub feed: FeedConfig,
+    #[serde(default)]
+    pub instruments_file: Option<PathBuf>,
+    #[serde(default, rename = "instrument")]
+    pub instruments: Vec<InstrumentConfig>,
+    #[serde(default, rename = "firm")]
+    pub firms: Vec<FirmConfig>,
+    #[serde(default, rename = "account")]
+    pub accounts: Vec<AccountConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    pub shards: usize,
+    /// CPU of each shard thread; empty leaves placement to the scheduler.
+    pub cores: Vec<usize>,
+    #[serde(deserialize_with = "parsed")]
+    pub idle: IdleStrategy,
+    /// Trading state of every instrument at first start: `pre-open`, `open`, `halted`, `auction` or `closed`.
+    pub initial_state: TradingStateName,
+    /// Added to UTC before nanoseconds since midnight are taken, as OUCH and ITCH timestamps are local to the venue.
+    pub utc_offset_seconds: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TradingStateName {
+    PreOpen,
+    Open,
+    Halted,
+    Auction,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortKind {
+    Auto,
+    Xdp,
+    Udp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZeroCopy {
+    Auto,
+    Require,
+    Off,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    pub port: PortKind,
+    pub listen: IpAddr,
+    /// Shard k listens on UDP port `base_port + k`.
+    pub base_port: u16,
+    /// Interface of the AF_XDP sockets.
+    pub interface: Option<String>,
+    /// Queue of each shard; empty means shard k on queue k.
+    pub queues: Vec<u32>,
+    pub zero_copy: ZeroCopy,
+    /// CIDR prefixes that may send orders; empty means any source.
+    pub allow: Vec<String>,
+    /// Datagrams per second and source address let through by the XDP program; 0 is no limit.
+    pub rate_per_source: u64,
+    pub burst_per_source: u64,
+    /// Umem frames per AF_XDP socket, a power of two.
+    pub frames: u32,
+    pub huge_pages: bool,
+    /// Microseconds of SO_BUSY_POLL; 0 is off.
+    pub busy_poll_us: u32,
+    pub receive_buffer_bytes: usize,
+    pub send_buffer_bytes: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// Silence after which a session is logged out.
+    pub timeout_seconds: u64,
+    /// Bytes of outbound messages each session keeps for retransmission, a power of two.
+    pub resend_window_bytes: usize,
+    /// Datagrams held per shard that arrived before an earlier one.
+    pub parked_datagrams: usize,
+    pub max_sessions: usize,
+    /// Login attempts per source address and minute.
+    pub login_attempts_per_minute: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    Memory,
+    Process,
+    Disk,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    pub durability: Durability,
+    pub directory: PathBuf,
+    pub segment_bytes: u64,
+    /// Records between snapshots; 0 takes none but on command.
+    pub snapshot_interval: u64,
+    pub keep_snapshots: usize,
+    /// Keep segments that the oldest kept snapshot covers: clients may then replay the whole day.
+    pub retain_segments: bool,
+}
+
+/// Sizes of a shard's preallocated tables.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    pub max_orders: u32,
+    pub max_price_levels: u32,
+    /// Instruments of one shard; the feed numbers them with 16 bits.
+    pub max_instruments: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Address of /metrics, /live, /ready and the commands; none turns them off.
+    pub listen: Option<SocketAddr>,
+    /// Bearer token that commands need; without one they are refused.
+    pub token: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// SoupBinTCP order entry for shard k on this address, port + k; none turns it off.
+    pub listen: Option<SocketAddr>,
+    /// Read-only SoupBinTCP drop copy of a firm's executions, port + k.
+    pub drop_copy_listen: Option<SocketAddr>,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub max_connections: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeedConfig {
+    /// Receivers of shard k's ITCH feed, multicast or unicast, port + k; empty turns it off.
+    pub receivers: Vec<SocketAddr>,
+    /// Source interface address for multicast.
+    pub multicast_interface: Ipv4Addr,
+    pub multicast_ttl: u32,
+    /// MoldUDP64 retransmission requests for shard k, port + k.
+    pub retransmit_listen: Option<SocketAddr>,
+    /// SoupBinTCP replay of the whole feed and GLIMPSE snapshots, ports + k.
+    pub replay_listen: Option<SocketAddr>,
+    pub glimpse_listen: Option<SocketAddr>,
+    /// Bytes of feed messages kept in memory for retransmission, a power of two.
+    pub window_bytes: usize,
+}
+
+/// Pre-trade limits. Zero means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RiskConfig {
+    pub max_order_quantity: u32,
+    /// Price (4 decimals) times quantity of one order.
+    pub max_order_notional: u64,
+    pub max_open_orders: u32,
+    /// Open price times quantity over all orders.
+    pub max_gross_exposure: u64,
+    pub max_messages_per_second: u32,
+    /// Deviation from the reference price, in basis points.
+    pub collar_basis_points: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmConfig {
+    /// Up to four characters, as OUCH carries it.
+    pub name: String,
+    #[serde(default)]
+    pub risk: RiskConfig,
+    /// Symbols this firm may not trade.
+    #[serde(default)]
+    pub restricted: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountConfig {
+    /// SoupBinTCP username, up to six characters. With `count`, the first of a range numbered upwards.
+    pub user: String,
+    #[serde(default = "one")]
+    pub count: u32,
+    /// From `pitlane hash-password`.
+    pub password_hash: String,
+    pub firm: String,
+    #[serde(default = "yes")]
+    pub cancel_on_disconnect: bool,
+    /// Sees the firm's executions and may not enter orders.
+    #[serde(default)]
+    pub drop_copy: bool,
+    #[serde(default)]
+    pub risk: RiskConfig,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            cores: Vec::new(),
+            idle: IdleStrategy::Yield,
+            initial_state: TradingStateName::Open,
+            utc_offset_seconds: 0,
+        }
+    }
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            port: PortKind::Auto,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            base_port: 26_400,
+            interface: None,
+            queues: Vec::new(),
+            zero_copy: ZeroCopy::Auto,
+            allow: Vec::new(),
+            rate_per_source: 0,
+            burst_per_source: 0,
+            frames: 8192,
+            huge_pages: true,
+            busy_poll_us: 0,
+            receive_buffer_bytes: 4 << 20,
+            send_buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            timeout_seconds: 15,
+            resend_window_bytes: 256 << 10,
+            parked_datagrams: 4096,
+            max_sessions: 1024,
+            login_attempts_per_minute: 600,
+        }
+    }
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Process,
+            directory: PathBuf::from("pitlane-data"),
+            segment_bytes: 64 << 20,
+            snapshot_interval: 10_000_000,
+            keep_snapshots: 2,
+            retain_segments: true,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { max_orders: 1 << 20, max_price_levels: 1 << 18, max_instruments: 16_384 }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 26_480))), token: None }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            drop_copy_listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            max_connections: 256,
+        }
+    }
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self {
+            receivers: Vec::new(),
+            multicast_interface: Ipv4Addr::UNSPECIFIED,
+            multicast_ttl: 1,
+            retransmit_listen: None,
+            replay_listen: None,
+            glimpse_listen: None,
+            window_bytes: 16 << 20,
+        }
+    }
+}
+
+/// One account of the expanded account list.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub user: [u8; 6],
+    pub password_hash: String,
+    pub firm: [u8; 4],
+    pub cancel_on_disconnect: bool,
+    pub drop_copy: bool,
+    pub risk: RiskConfig,
+}
+
+impl Config {
+    /// The accounts with ranges written out, in the order of the file.
+    pub fn expanded_accounts(&self) -> Vec<Account> {
+        self.accounts
+            .iter()
+            .flat_map(|account| {
+                (0..account.count).map(move |index| Account {
+                    user: padded(&numbered(&account.user, index)),
+                    password_hash: account.password_hash.clone(),
+                    firm: padded(&account.firm),
+                    cancel_on_disconnect: account.cancel_on_disconnect,
+                    drop_copy: account.drop_copy,
+                    risk: account.risk,
+                })
+            })
+            .collect()
+    }
+
+    /// Shard of an instrument: its own choice, else round-robin by place in the list.
+    pub fn shard_of(&self, index: usize) -> usize {
+        self.instruments[index].shard.unwrap_or(index % self.engine.shards)
+    }
+
+    pub fn queue_of(&self, shard: usize) -> u32 {
+        self.network.queues.get(shard).copied().unwrap_or(shard as u32)
+    }
+}
+
+/// `user` with its trailing number raised by `index`, its width kept: C00001 and 2 give C00003.
+fn numbered(user: &str, index: u32) -> String {
+    let digits = user.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (prefix, number) = user.split_at(user.len() - digits);
+    match number.parse::<u32>() {
+        Ok(first) => format!("{prefix}{:0digits$}", u64::from(first) + u64::from(index)),
+        Err(_) => user.to_owned(),
+    }
+}
+
+/// Left-justified and space-padded, upper case: how the protocols carry names. Longer input is cut; validation refuses it first.
+pub fn padded<const N: usize>(text: &str) -> [u8; N] {
+    let mut out = padded_bytes(text);
+    out.make_ascii_uppercase();
+    out
+}
+
+/// Left-justified and space-padded, letters as they are.
+pub fn padded_bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut out = [b' '; N];
+    for (slot, byte) in out.iter_mut().zip(text.bytes()) {
+        *slot = byte;
+    }
+    out
+}

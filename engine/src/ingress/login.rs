@@ -1,0 +1,328 @@
+//! Control datagrams: login, logout, and their answers (design of the session: SoupBinTCP packet bodies in MoldUDP64
+//! datagrams of a session of ten spaces). Passwords are checked elsewhere, by `verify`; this keeps who is waiting.
+
+use super::Ingress;
+use super::limiter::AttemptLimiter;
+use super::tokens::{random_name, upstream_name};
+use super::verify::{Answer, MAX_PENDING, Question, VerifierHandle};
+use crate::clock::Now;
+use crate::config::{Account, SessionConfig};
+use crate::core::Core;
+use crate::egress::Route;
+use crate::journal::Lsn;
+use crate::journal::writer::Log;
+use crate::shard::input::{CloseReason, Input, SessionId, SessionOpened};
+use netio::Peer;
+use netio::stream::ReceiveStream;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header, Packet, PacketWriter};
+use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest, canonical, login_reject_reason};
+
+/// Control replies that may wait for the port; older ones are dropped first, as clients ask again.
+const MAX_REPLIES: usize = 1024;
+/// Deep replays that may wait; clients ask again.
+const MAX_REPLAYS: usize = 1024;
+
+/// The account list by user name.
+#[derive(Clone)]
+pub struct Accounts {
+    pub list: Arc<[Account]>,
+    by_user: Arc<HashMap<[u8; 6], u32>>,
+}
+
+impl Accounts {
+    pub fn new(list: Arc<[Account]>) -> Self {
+        let by_user =
+            list.iter().enumerate().map(|(index, account)| (canonical(account.user), index as u32)).collect();
+        Self { list, by_user: Arc::new(by_user) }
+    }
+
+    pub fn find(&self, user: [u8; 6]) -> Option<u32> {
+        self.by_user.get(&canonical(user)).copied()
+    }
+}
+
+/// A control datagram's body on its way to a peer, once `lsn` is as durable as configured.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlReply {
+    pub peer: Peer,
+    pub lsn: Lsn,
+    body: soupbintcp::Packet<'static>,
+}
+
+impl ControlReply {
+    /// Writes the datagram; `out` takes at least one of MAX_PAYLOAD.
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let mut body = [0; soupbintcp::LoginRequest::LENGTH];
+        let length = self.body.write(&mut body);
+        let Some(mut writer) = PacketWriter::new(out, CONTROL_SESSION, 0) else { return 0 };
+        writer.push(&body[..length]);
+        writer.finish()
+    }
+}
+
+/// A login that waits for its password to be checked.
+struct Pending {
+    peer: Peer,
+    request: LoginRequest,
+    account: Option<u32>,
+}
+
+/// How a session's present binding came about, to answer a repetition alike.
+#[derive(Clone, Copy)]
+struct Binding {
+    session: SessionId,
+    /// Keyed hash of the login request.
+    request: u64,
+    accepted: LoginAccepted,
+}
+
+pub(super) struct LoginDesk {
+    accounts: Accounts,
+    /// Session of each account that has logged in.
+    sessions: Vec<Option<SessionId>>,
+    /// Binding of each session.
+    bindings: Vec<Option<Binding>>,
+    pending: Vec<Option<Pending>>,
+    verifier: VerifierHandle,
+    limiter: AttemptLimiter,
+    hasher: RandomState,
+    replies: VecDeque<ControlReply>,
+    replays: VecDeque<(SessionId, u64, u64)>,
+}
+
+impl LoginDesk {
+    pub fn new(config: &SessionConfig, accounts: Accounts, verifier: VerifierHandle) -> Self {
+        let hasher = RandomState::new();
+        Self {
+            sessions: vec![None; accounts.list.len()],
+            bindings: Vec::new(),
+            pending: (0..MAX_PENDING).map(|_| None).collect(),
+            limiter: AttemptLimiter::new(config.login_attempts_per_minute, hasher.hash_one(0)),
+            verifier,
+            accounts,
+            hasher,
+            replies: VecDeque::with_capacity(MAX_REPLIES),
+            replays: VecDeque::with_capacity(MAX_REPLAYS),
+        }
+    }
+
+    /// The session belonged to this user before the restart.
+    pub fn adopt(&mut self, user: &[u8; 6], session: SessionId) {
+        if let Some(account) = self.accounts.find(*user) {
+            self.sessions[account as usize] = Some(session);
+        }
+    }
+
+    pub fn replies(&mut self) -> &mut VecDeque<ControlReply> {
+        &mut self.replies
+    }
+
+    fn reply(&mut self, peer: Peer, lsn: Lsn, body: soupbintcp::Packet<'static>) {
+        if self.replies.len() == MAX_REPLIES {
+            self.replies.pop_front();
+        }
+        self.replies.push_back(ControlReply { peer, lsn, body });
+    }
+
+    pub fn reply_end(&mut self, peer: Peer, lsn: Lsn) {
+        self.reply(peer, lsn, soupbintcp::Packet::EndOfSession);
+    }
+
+    pub fn request_replay(&mut self, session: SessionId, from: u64, until: u64) {
+        let waiting = self.replays.iter().any(|&(waiting, ..)| waiting == session);
+        if !waiting && self.replays.len() < MAX_REPLAYS {
+            self.replays.push_back((session, from, until));
+        }
+    }
+
+    pub fn take_replay(&mut self) -> Option<(SessionId, u64, u64)> {
+        self.replays.pop_front()
+    }
+
+    fn fingerprint(&self, request: &LoginRequest) -> u64 {
+        let mut bytes = [0; LoginRequest::LENGTH];
+        request.write(&mut bytes);
+        self.hasher.hash_one(bytes)
+    }
+}
+
+impl Ingress {
+    pub(super) fn on_control<L: Log>(&mut self, peer: &Peer, payload: &[u8], now: Now, core: &mut Core<L>) {
+        let body = match Packet::parse(payload) {
+            Ok(packet) if packet.header == (Header { session: CONTROL_SESSION, sequence: 0, count: 1 }) => {
+                packet.blocks().next().and_then(|body| soupbintcp::Packet::decode(body).ok())
+            }
+            _ => None,
+        };
+        match body {
+            Some(soupbintcp::Packet::LoginRequest(request)) => self.on_login(peer, &request, now, core),
+            Some(soupbintcp::Packet::LogoutRequest) => match self.bound.get(&peer.remote) {
+                Some(&session) => {
+                    self.counters.logouts += 1;
+                    self.close(session, CloseReason::Logout, now, core);
+                }
+                // The session is gone, or our answer was: say so again.
+                None => self.login.reply_end(*peer, core.last),
+            },
+            _ => self.counters.control_malformed += 1,
+        }
+    }
+
+    fn on_login<L: Log>(&mut self, peer: &Peer, request: &LoginRequest, now: Now, core: &mut Core<L>) {
+        let fingerprint = self.login.fingerprint(request);
+        if let Some(&session) = self.bound.get(&peer.remote)
+            && let Some(binding) = self.login.bindings.get(session as usize).copied().flatten()
+            && binding.request == fingerprint
+        {
+            self.counters.logins_repeated += 1;
+            self.accept(*peer, binding.session, binding.accepted, now, core);
+            return;
+        }
+        let waiting = self.login.pending.iter().flatten().any(|waiting| waiting.peer.remote == peer.remote);
+        if waiting {
+            self.counters.logins_repeated += 1;
+            return;
+        }
+        let free = self.login.pending.iter().position(Option::is_none);
+        let (Some(ticket), true) = (free, self.login.limiter.allow(&peer.remote.address, now.monotonic_ns))
+        else {
+            self.counters.logins_limited += 1;
+            return;
+        };
+        let account = self.login.accounts.find(request.username);
+        let question = Question { ticket: ticket as u32, account, password: request.password };
+        if self.login.verifier.questions.push(question).is_err() {
+            self.counters.logins_limited += 1;
+            return;
+        }
+        self.login.pending[ticket] = Some(Pending { peer: *peer, request: *request, account });
+    }
+
+    /// Takes the verifier's answers; returns whether there were any.
+    pub fn poll_logins<L: Log>(&mut self, now: Now, core: &mut Core<L>) -> bool {
+        let mut any = false;
+        while let Ok(Answer { ticket, correct }) = self.login.verifier.answers.pop() {
+            any = true;
+            let Some(pending) = self.login.pending.get_mut(ticket as usize).and_then(Option::take) else {
+                continue;
+            };
+            match pending.account {
+                Some(account) if correct => self.admit(&pending, account, now, core),
+                _ => self.refuse(pending.peer, login_reject_reason::NOT_AUTHORIZED, core),
+            }
+        }
+        any
+    }
+
+    fn refuse<L: Log>(&mut self, peer: Peer, reason: u8, core: &Core<L>) {
+        self.counters.logins_rejected += 1;
+        self.login.reply(peer, core.last, soupbintcp::Packet::LoginRejected { reason });
+    }
+
+    /// The password was right: finds or makes the session, and the place in its stream that the client wants.
+    fn admit<L: Log>(&mut self, pending: &Pending, account: u32, now: Now, core: &mut Core<L>) {
+        const NOT_AVAILABLE: u8 = login_reject_reason::SESSION_NOT_AVAILABLE;
+        let request = &pending.request;
+        let known = self.login.sessions[account as usize];
+        let name = match known.and_then(|session| core.shard.trader(session)) {
+            Some(trader) => trader.name,
+            None => match random_name(b'D') {
+                Ok(name) => name,
+                Err(error) => {
+                    tracing::error!(%error, "no random token for a session");
+                    return self.refuse(pending.peer, NOT_AVAILABLE, core);
+                }
+            },
+        };
+        let wants_other = request.requested_session != ANY_SESSION
+            && (known.is_none() || request.requested_session != name);
+        let beyond = |next: u64| request.requested_sequence > next;
+        if wants_other || beyond(known.map_or(1, |session| core.egress.session(session).stream.next())) {
+            return self.refuse(pending.peer, NOT_AVAILABLE, core);
+        }
+        let session = known.unwrap_or(core.shard.sessions() as SessionId);
+        if core.shard.trader(session).is_none_or(|trader| !trader.connected) {
+            let entry = &self.login.accounts.list[account as usize];
+            let opened = SessionOpened {
+                session,
+                user: entry.user,
+                firm: entry.firm,
+                name,
+                cancel_on_disconnect: entry.cancel_on_disconnect,
+                drop_copy: entry.drop_copy,
+                risk: entry.risk,
+            };
+            if let Err(error) = core.input(&Input::SessionOpened(opened), now.timestamp_ns) {
+                tracing::error!(%error, "cannot open a session");
+                return self.refuse(pending.peer, NOT_AVAILABLE, core);
+            }
+            if core.failure.is_some() {
+                return;
+            }
+        }
+        if known.is_none() {
+            self.login.sessions[account as usize] = Some(session);
+            self.add_session(name, 1);
+        }
+        let stream = &mut core.egress.session(session).stream;
+        let next = match request.requested_sequence {
+            // "0 = start at most recent": for a session that has just begun, that is its beginning.
+            0 if known.is_none() => 1,
+            0 => stream.next(),
+            wanted => wanted,
+        };
+        // What the window no longer holds is asked for as a gap, and then replayed from the journal.
+        let first = stream.first();
+        if stream.resume_from(next.max(first), now.monotonic_ns).is_err() {
+            return self.refuse(pending.peer, NOT_AVAILABLE, core);
+        }
+        let accepted = LoginAccepted { session: name, sequence: next };
+        if self.login.bindings.len() <= session as usize {
+            self.login.bindings.resize(session as usize + 1, None);
+        }
+        self.login.bindings[session as usize] =
+            Some(Binding { session, request: self.login.fingerprint(request), accepted });
+        if let Route::Datagrams(former) = core.egress.route(session) {
+            self.bound.remove(&former.remote);
+        }
+        // Another session may have been bound to this address and never logged out: it loses its binding.
+        if let Some(other) = self.bound.insert(pending.peer.remote, session)
+            && other != session
+        {
+            self.bound.remove(&pending.peer.remote);
+            core.egress.session(other).route = Route::None;
+            self.close(other, CloseReason::Administrative, now, core);
+            self.bound.insert(pending.peer.remote, session);
+        }
+        core.egress.session(session).route = Route::Datagrams(pending.peer);
+        let next_upstream = core.shard.trader(session).map_or(1, |trader| trader.next_upstream);
+        let upstream = &mut self.sessions[session as usize];
+        upstream.receive.clear(&mut self.pool);
+        upstream.receive =
+            ReceiveStream::new(self.receive_config.clone(), upstream_name(&name), next_upstream);
+        self.counters.logins += 1;
+        self.accept(pending.peer, session, accepted, now, core);
+    }
+
+    /// Answers with Accepted, and with an acknowledgement that tells the next upstream sequence expected.
+    fn accept<L: Log>(
+        &mut self,
+        peer: Peer,
+        session: SessionId,
+        accepted: LoginAccepted,
+        now: Now,
+        core: &mut Core<L>,
+    ) {
+        self.login.reply(peer, core.last, soupbintcp::Packet::LoginAccepted(accepted));
+        let upstream = &mut self.sessions[session as usize];
+        upstream.last_heard_ns = now.monotonic_ns;
+        upstream.receive.request_ack();
+        core.egress.mark(session);
+    }
+}
+
+// The longest reply fits the buffer it is written through.
+const _: () = assert!(LoginAccepted::LENGTH <= LoginRequest::LENGTH && HEADER_LENGTH == 20);

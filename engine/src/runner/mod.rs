@@ -1,0 +1,271 @@
+//! A shard's thread, run to completion: receive, take in, apply, send, see to timers and to what other threads ask.
+//! The order path is the first half of `turn`; nothing in it blocks, allocates or logs.
+
+mod report;
+mod wheel;
+
+pub use report::{Report, SharedReport};
+
+use crate::clock::{Clock, Now};
+use crate::core::{Core, CoreError};
+use crate::egress::{self, Gate, Route};
+use crate::ingress::Ingress;
+use crate::journal::Lsn;
+use crate::journal::writer::Log;
+use crate::shard::input::{Input, SessionId};
+use netio::idle::{Idle, IdleStrategy};
+use netio::{Port, PortError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use wheel::Wheel;
+
+/// How often a shard publishes its counters.
+const REPORT_INTERVAL_NS: u64 = 100_000_000;
+/// A second without input still passes: good-till-time orders end on time.
+const TIMER_INTERVAL_NS: u64 = 1_000_000_000;
+/// Under load, timers and logins wait this long at most: a fifth of the shortest timer.
+const ATTENTION_INTERVAL_NS: u64 = 50_000;
+/// An idle wait ends at the latest after this, so that timers of a millisecond are kept.
+const IDLE_MAX: Duration = Duration::from_micros(500);
+
+/// Everything one shard's thread owns.
+pub struct Runner<P: Port, L: Log> {
+    pub port: P,
+    pub ingress: Ingress,
+    pub core: Core<L>,
+    wheel: Wheel,
+    clock: Clock,
+    idle: Idle,
+    /// Present when replies wait for the disk.
+    gate: Option<Gate>,
+    stop: Arc<AtomicBool>,
+    report: SharedReport,
+    next_report_ns: u64,
+    next_timer_ns: u64,
+    /// Under load, when to look at timers and logins next.
+    next_attention_ns: u64,
+    /// Record whose replies may leave, as of the last look.
+    releasable: Lsn,
+}
+
+/// Why a shard's thread ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Port(#[from] PortError),
+    #[error(transparent)]
+    Core(#[from] CoreError),
+}
+
+impl<P: Port, L: Log> Runner<P, L> {
+    pub fn new(
+        port: P,
+        ingress: Ingress,
+        core: Core<L>,
+        clock: Clock,
+        idle: IdleStrategy,
+        gated: bool,
+        stop: Arc<AtomicBool>,
+        report: SharedReport,
+    ) -> Self {
+        Self {
+            wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
+            releasable: core.last,
+            port,
+            ingress,
+            core,
+            clock,
+            idle: Idle::new(idle),
+            gate: gated.then(Gate::new),
+            stop,
+            report,
+            next_report_ns: 0,
+            next_timer_ns: TIMER_INTERVAL_NS,
+            next_attention_ns: 0,
+        }
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// The port is gone or the journal takes no more; what had been acknowledged by then is kept.
+    pub fn run(&mut self) -> Result<(), RunError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.turn()? {
+                self.idle.busy();
+            } else {
+                self.idle.wait(&mut self.port, IDLE_MAX)?;
+            }
+        }
+        let now = self.clock.now();
+        self.publish(now);
+        Ok(())
+    }
+
+    /// One round; returns whether there was anything to do.
+    #[inline]
+    pub fn turn(&mut self) -> Result<bool, RunError> {
+        let received = if self.has_room() { self.port.receive()? } else { 0 };
+        let now = self.clock.now();
+        self.core.egress.set_now(now.monotonic_ns);
+        for index in 0..received {
+            let (peer, payload) = self.port.datagram(index);
+            self.ingress.on_datagram(peer, payload, now, &mut self.core);
+        }
+        let mut busy = received > 0;
+        if !busy || now.monotonic_ns >= self.next_attention_ns {
+            busy |= self.attend(now);
+        }
+        self.release();
+        self.send(now)?;
+        if let Some(failure) = self.core.failure.take() {
+            return Err(failure.into());
+        }
+        Ok(busy)
+    }
+
+    /// Whether another batch of replies can wait for the disk.
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.has_room(netio::RX_BATCH * 4))
+    }
+
+    /// What is not an order: logins, timers, reports.
+    fn attend(&mut self, now: Now) -> bool {
+        self.next_attention_ns = now.monotonic_ns + ATTENTION_INTERVAL_NS;
+        let mut busy = self.ingress.poll_logins(now, &mut self.core);
+        while let Some(session) = self.wheel.due(now.monotonic_ns) {
+            busy = true;
+            self.core.egress.session(session).stream.on_timer(now.monotonic_ns);
+            self.ingress.on_timer(session, now, &mut self.core);
+            self.core.egress.mark(session);
+        }
+        if now.monotonic_ns >= self.next_timer_ns {
+            self.next_timer_ns = now.monotonic_ns + TIMER_INTERVAL_NS;
+            self.pass_time(now);
+        }
+        if now.monotonic_ns >= self.next_report_ns {
+            self.next_report_ns = now.monotonic_ns + REPORT_INTERVAL_NS;
+            self.publish(now);
+        }
+        busy
+    }
+
+    /// Ends good-till-time orders that are due although no input came to tell the time.
+    fn pass_time(&mut self, now: Now) {
+        if self.core.shard.expires_by(now.timestamp_ns)
+            && let Err(error) = self.core.input(&Input::Timer, now.timestamp_ns)
+        {
+            tracing::error!(%error, "timer");
+        }
+    }
+
+    /// Lets go what the journal has made durable since the last look.
+    #[inline]
+    fn release(&mut self) {
+        let Some(gate) = &mut self.gate else { return };
+        let core = &mut self.core;
+        for place in 0..core.egress.marked().len() {
+            let session = core.egress.marked()[place];
+            let upstream = self.ingress.next_upstream(session);
+            let downstream = core.egress.session(session);
+            let reached = (downstream.stream.next(), upstream);
+            if downstream.gated != reached {
+                downstream.gated = reached;
+                self.ingress.hold(session);
+                gate.push(egress::Waiting { lsn: core.last, session, downstream: reached.0, upstream });
+            }
+        }
+        let releasable = self.core.log.releasable();
+        self.releasable = releasable;
+        while let Some(entry) = gate.pop(releasable) {
+            let downstream = self.core.egress.session(entry.session);
+            downstream.limit = downstream.limit.max(entry.downstream);
+            self.ingress.release(entry.session, entry.upstream);
+            self.core.egress.mark(entry.session);
+        }
+    }
+
+    /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
+    #[inline]
+    fn send(&mut self, now: Now) -> Result<(), RunError> {
+        while let Some(session) = self.core.egress.unmark() {
+            if !self.send_session(session, now) {
+                // The port is full: the session goes on in the next round.
+                self.core.egress.mark(session);
+                break;
+            }
+            let deadline = self
+                .ingress
+                .next_deadline(session)
+                .min(self.core.egress.session(session).stream.next_deadline());
+            self.wheel.schedule(session, deadline);
+        }
+        while let Some(reply) = self.ingress.replies().front().copied() {
+            if reply.lsn > self.core.log.releasable() && self.gate.is_some() {
+                break;
+            }
+            if self.port.send(&reply.peer, |out| reply.write(out)).is_err() {
+                break;
+            }
+            self.ingress.replies().pop_front();
+        }
+        Ok(self.port.flush()?)
+    }
+
+    /// False when the port has no room for more.
+    #[inline]
+    fn send_session(&mut self, session: SessionId, now: Now) -> bool {
+        let Self { port, ingress, core, .. } = self;
+        let downstream = core.egress.session(session);
+        let Route::Datagrams(peer) = downstream.route else { return true };
+        while downstream.stream.wants_to_send(downstream.limit) {
+            let mut packed = true;
+            let sent = port.send(&peer, |out| {
+                downstream.stream.pack(now.monotonic_ns, downstream.limit, out).unwrap_or_else(|| {
+                    packed = false;
+                    0
+                })
+            });
+            if sent.is_err() {
+                return false;
+            }
+            if !packed {
+                break;
+            }
+        }
+        while ingress.wants_to_send(session) {
+            let mut packed = true;
+            let sent = port.send(&peer, |out| {
+                ingress.pack(session, out).unwrap_or_else(|| {
+                    packed = false;
+                    0
+                })
+            });
+            if sent.is_err() {
+                return false;
+            }
+            if !packed {
+                break;
+            }
+        }
+        true
+    }
+
+    fn publish(&mut self, now: Now) {
+        let report = Report {
+            uptime_ns: now.monotonic_ns,
+            port: self.port.statistics(),
+            ingress: self.ingress.counters,
+            shard: self.core.shard.counters(),
+            sessions: self.core.shard.sessions() as u64,
+            bound: self.ingress.bound() as u64,
+            resting_orders: self.core.shard.market().live_orders() as u64,
+            last_record: self.core.last.0,
+            releasable_record: self.releasable.0,
+            waiting: self.gate.as_ref().map_or(0, |gate| gate.len() as u64),
+        };
+        self.report.publish(&report);
+    }
+}

@@ -1,0 +1,263 @@
+//! Inputs other than upstream messages: instruments, firms, sessions, trading states, auctions and the operator's
+//! switches. Each leaves the order path as it found it.
+
+use super::encoder::Encoder;
+use super::input::{CloseReason, Genesis, Input, InstrumentInput, KillScope, SessionOpened};
+use super::instrument::Instrument;
+use super::trader::{Firm, FirmIndex, Trader};
+use super::{ApplyError, Outputs, Shard, feed};
+use crate::config::RiskConfig;
+use book::{CancelReason, InstrumentSpec, Limits, MassCancel, TradingState};
+use wire::itch::messages as itch;
+use wire::ouch::event_code;
+use wire::ouch::outbound::SystemEvent;
+
+/// Firms of one shard.
+const MAX_FIRMS: usize = 4096;
+
+/// The book's tables for a shard of this size.
+pub fn book_limits(genesis: &Genesis) -> Limits {
+    let mut limits = Limits::new(genesis.max_instruments, genesis.max_sessions, genesis.max_orders);
+    limits.levels = genesis.max_price_levels;
+    limits
+}
+
+fn text(symbol: &[u8]) -> String {
+    String::from_utf8_lossy(symbol).trim_end().to_owned()
+}
+
+impl Shard {
+    pub(super) fn control(
+        &mut self,
+        input: &Input<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        match input {
+            Input::Genesis(_) => Err(ApplyError::SecondGenesis),
+            Input::Messages(messages) => self.messages(messages, timestamp_ns, out),
+            Input::Instrument(instrument) => self.add_instrument(instrument, timestamp_ns, out),
+            Input::Firm { firm, risk } => {
+                let index = self.firm_index(*firm)?;
+                self.firms[usize::from(index)].risk = *risk;
+                Ok(())
+            }
+            Input::SessionOpened(opened) => self.open_session(opened, timestamp_ns, out),
+            Input::SessionClosed { session, reason } => {
+                self.close_session(*session, *reason, timestamp_ns, out)
+            }
+            // Time passed when the input arrived.
+            Input::Timer => Ok(()),
+            Input::SetState { symbol, state } => {
+                let range = match symbol {
+                    None => 0..self.instruments.len(),
+                    Some(symbol) => {
+                        let index = self.instrument_named(symbol)? as usize;
+                        index..index + 1
+                    }
+                };
+                for instrument in range {
+                    self.set_state(instrument as u32, *state, timestamp_ns, out)?;
+                }
+                Ok(())
+            }
+            Input::KillSwitch { scope, engaged } => self.kill(*scope, *engaged, timestamp_ns, out),
+            Input::Restriction { firm, symbol, restricted } => {
+                let instrument = self.instrument_named(symbol)?;
+                let index = self.firm_index(*firm)?;
+                self.firms[usize::from(index)].restrict(instrument, *restricted);
+                Ok(())
+            }
+            Input::SessionRisk { session, risk } => {
+                let trader =
+                    self.traders.get_mut(*session as usize).ok_or(ApplyError::UnknownSession(*session))?;
+                trader.risk = *risk;
+                Ok(())
+            }
+            Input::ReferencePrice { symbol, price } => {
+                let instrument = self.instrument_named(symbol)?;
+                self.instruments[instrument as usize].reference_price = *price;
+                Ok(())
+            }
+        }
+    }
+
+    fn instrument_named(&self, symbol: &[u8; 8]) -> Result<u32, ApplyError> {
+        self.symbols.get(symbol).ok_or_else(|| ApplyError::UnknownSymbol(text(symbol)))
+    }
+
+    /// Adds an instrument, or takes over the reference price and collar of one that is there.
+    fn add_instrument(
+        &mut self,
+        input: &InstrumentInput,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        if let Some(index) = self.symbols.get(&input.symbol) {
+            let known = &mut self.instruments[index as usize];
+            if (known.tick, known.lot, known.max_quantity) != (input.tick, input.lot, input.max_quantity) {
+                return Err(ApplyError::InstrumentChanged(text(&input.symbol)));
+            }
+            known.reference_price = input.reference_price;
+            known.collar_basis_points = input.collar_basis_points;
+            return Ok(());
+        }
+        let spec = InstrumentSpec {
+            tick: input.tick as u32,
+            lot: input.lot,
+            quantity_max: input.max_quantity,
+            state: input.state,
+        };
+        let index = self.market.add_instrument(spec).ok_or(ApplyError::Full("instruments"))?;
+        self.instruments.push(Instrument::new(input));
+        self.symbols.insert(&input.symbol, index);
+        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        if index == 0 {
+            encoder.system_event(b'O');
+            encoder.system_event(b'S');
+        }
+        encoder.directory(index);
+        encoder.trading_action(index, input.state);
+        Ok(())
+    }
+
+    /// The firm's place, made on first sight.
+    fn firm_index(&mut self, name: [u8; 4]) -> Result<FirmIndex, ApplyError> {
+        if let Some(index) = self.firms.iter().position(|firm| firm.name == name) {
+            return Ok(index as FirmIndex);
+        }
+        if self.firms.len() == MAX_FIRMS {
+            return Err(ApplyError::Full("firms"));
+        }
+        self.firms.push(Firm::new(name, RiskConfig::default()));
+        Ok((self.firms.len() - 1) as FirmIndex)
+    }
+
+    fn open_session(
+        &mut self,
+        opened: &SessionOpened,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let expected = self.traders.len() as u32;
+        if opened.session < expected {
+            let trader = &mut self.traders[opened.session as usize];
+            trader.connected = true;
+            trader.cancel_on_disconnect = opened.cancel_on_disconnect;
+            trader.risk = opened.risk;
+            return Ok(());
+        }
+        if opened.session != expected {
+            return Err(ApplyError::SessionNumber { found: opened.session, expected });
+        }
+        if expected >= self.genesis.max_sessions {
+            return Err(ApplyError::Full("sessions"));
+        }
+        let firm = self.firm_index(opened.firm)?;
+        self.traders.push(Trader::new(opened, firm));
+        if opened.drop_copy {
+            self.firms[usize::from(firm)].drop_copies.push(opened.session);
+        }
+        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let start = SystemEvent { timestamp: encoder.time_of_day, event_code: event_code::START_OF_DAY };
+        encoder.send(opened.session, |out| start.write(out));
+        Ok(())
+    }
+
+    fn close_session(
+        &mut self,
+        session: u32,
+        _reason: CloseReason,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let trader = self.traders.get_mut(session as usize).ok_or(ApplyError::UnknownSession(session))?;
+        trader.connected = false;
+        if trader.cancel_on_disconnect {
+            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            market.cancel_owner(session, &MassCancel::default(), CancelReason::Disconnected, &mut encoder);
+        }
+        Ok(())
+    }
+
+    /// Moves an instrument; closing takes everything off the book.
+    fn set_state(
+        &mut self,
+        instrument: u32,
+        state: TradingState,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let entry = self.instruments[instrument as usize];
+        if entry.state == state {
+            return Ok(());
+        }
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        market.set_state(instrument, state).map_err(|_| ApplyError::Crossed(text(&entry.symbol)))?;
+        if state == TradingState::Closed {
+            market.cancel_instrument(instrument, CancelReason::Closed, &mut encoder);
+        }
+        encoder.trading_action(instrument, state);
+        let entry = &mut self.instruments[instrument as usize];
+        entry.state = state;
+        entry.opened |= state == TradingState::Open;
+        Ok(())
+    }
+
+    /// Engaging stops order entry and takes open orders off the book; releasing lets orders in again.
+    fn kill(
+        &mut self,
+        scope: KillScope,
+        engaged: bool,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let sessions: Vec<u32> = match scope {
+            KillScope::All => {
+                self.killed = engaged;
+                (0..self.traders.len() as u32).collect()
+            }
+            KillScope::Firm(name) => {
+                let firm = self.firm_index(name)?;
+                self.firms[usize::from(firm)].killed = engaged;
+                (0..self.traders.len() as u32)
+                    .filter(|&session| self.traders[session as usize].firm == firm)
+                    .collect()
+            }
+            KillScope::Session(session) => {
+                let trader =
+                    self.traders.get_mut(session as usize).ok_or(ApplyError::UnknownSession(session))?;
+                trader.killed = engaged;
+                vec![session]
+            }
+        };
+        if engaged {
+            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            for session in sessions {
+                market.cancel_owner(session, &MassCancel::default(), CancelReason::Supervisory, &mut encoder);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<O: Outputs> Encoder<'_, O> {
+    fn system_event(&mut self, code: u8) {
+        let timestamp = self.time_of_day;
+        self.publish(|out| {
+            itch::SystemEvent { stock_locate: 0, tracking_number: 0, timestamp, event_code: code }.write(out)
+        });
+    }
+
+    fn directory(&mut self, instrument: u32) {
+        let Instrument { symbol, lot, .. } = self.instruments[instrument as usize];
+        let timestamp = self.time_of_day;
+        self.publish(|out| feed::directory(out, instrument, symbol, lot, timestamp));
+    }
+
+    fn trading_action(&mut self, instrument: u32, state: TradingState) {
+        let symbol = self.instruments[instrument as usize].symbol;
+        let timestamp = self.time_of_day;
+        self.publish(|out| feed::trading_action(out, instrument, symbol, state, timestamp));
+    }
+}

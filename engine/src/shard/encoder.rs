@@ -1,0 +1,416 @@
+//! Book events turned into messages: OUCH to the sessions concerned, ITCH to the feed, and the counting against risk
+//! limits that goes with each. Decides nothing: what happens to an order is the book's, what may enter is `entry`'s.
+
+use super::instrument::Instrument;
+use super::trader::{Firm, Trader};
+use super::{Outputs, feed};
+use book::{
+    CancelReason, Cancellation, Cross, CrossExecution, CrossKind, Execution, MARKET_PRICE, Modification,
+    OrderView, Party, Replacement, SelfMatchPrevention, SelfMatchStrategy, Side, Sink,
+};
+use wire::ouch::outbound::{
+    AiqCanceled, OrderAccepted, OrderCanceled, OrderExecuted, OrderModified, OrderReplaced, OrderRestated,
+};
+use wire::ouch::{
+    Appendage, AppendageBuilder, MAX_MESSAGE_LENGTH, cancel_reason, liquidity, order_state, restate_reason,
+    side, tag,
+};
+
+/// OUCH price of a market order ("Types and rules").
+pub const OUCH_MARKET_PRICE: u64 = 0x7FFF_FFFF;
+
+/// What a request said that its acknowledgement repeats and the book does not keep.
+#[derive(Clone, Copy)]
+pub struct Echo<'a> {
+    pub time_in_force: u8,
+    pub cl_ord_id: [u8; 14],
+    pub appendage: Appendage<'a>,
+}
+
+impl Echo<'_> {
+    /// For requests whose answers repeat nothing.
+    pub const NONE: Echo<'static> =
+        Echo { time_in_force: 0, cl_ord_id: [b' '; 14], appendage: Appendage::EMPTY };
+}
+
+/// The caller's 32 bits that the book keeps with each order.
+#[derive(Clone, Copy)]
+pub struct Attributes {
+    pub capacity: u8,
+    pub display: u8,
+    pub inter_market_sweep: u8,
+    pub cross_type: u8,
+}
+
+impl Attributes {
+    #[inline]
+    pub fn pack(self) -> u32 {
+        u32::from_be_bytes([self.capacity, self.display, self.inter_market_sweep, self.cross_type])
+    }
+
+    #[inline]
+    pub fn unpack(packed: u32) -> Self {
+        let [capacity, display, inter_market_sweep, cross_type] = packed.to_be_bytes();
+        Self { capacity, display, inter_market_sweep, cross_type }
+    }
+}
+
+/// Everything of a shard but its book, for the time of one input.
+pub struct Encoder<'a, O: Outputs> {
+    pub out: &'a mut O,
+    pub traders: &'a mut [Trader],
+    pub firms: &'a mut [Firm],
+    pub instruments: &'a [Instrument],
+    pub next_feed: &'a mut u64,
+    /// Nanoseconds since the venue's midnight.
+    pub time_of_day: u64,
+    pub echo: Echo<'a>,
+}
+
+impl<O: Outputs> Encoder<'_, O> {
+    /// Appends one message to a session's downstream.
+    #[inline]
+    pub fn send(&mut self, session: u32, fill: impl FnOnce(&mut [u8]) -> usize) {
+        self.traders[session as usize].next_downstream += 1;
+        self.out.session(session, fill);
+    }
+
+    #[inline]
+    pub fn publish(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) {
+        *self.next_feed += 1;
+        self.out.feed(fill);
+    }
+
+    /// Shares at `price` left an order, which has `open` left.
+    #[inline]
+    fn release(&mut self, order: &OrderView, quantity: u32) {
+        let trader = &mut self.traders[order.key.party.owner() as usize];
+        let firm = &mut self.firms[usize::from(trader.firm)].exposure;
+        if order.price != MARKET_PRICE {
+            trader.exposure.reduce(order.price, quantity);
+            firm.reduce(order.price, quantity);
+        }
+        if order.open == 0 {
+            trader.exposure.remove();
+            firm.remove();
+        }
+    }
+
+    #[inline]
+    fn count_open(&mut self, order: &OrderView) {
+        let trader = &mut self.traders[order.key.party.owner() as usize];
+        let price = if order.price == MARKET_PRICE { 0 } else { order.price };
+        trader.exposure.add(price, order.open);
+        self.firms[usize::from(trader.firm)].exposure.add(price, order.open);
+    }
+
+    fn executed_report(&mut self, order: &OrderView, report: OrderExecuted) {
+        let owner = order.key.party.owner();
+        let channel = ChannelAppendage::of(order.key.party);
+        self.send(owner, |out| report.write(channel.bytes(), out));
+        let firm = usize::from(self.traders[owner as usize].firm);
+        for copy in 0..self.firms[firm].drop_copies.len() {
+            let session = self.firms[firm].drop_copies[copy];
+            let user = self.traders[owner as usize].user;
+            // A drop copy names the session in front of the message it saw: six characters of user name.
+            self.send(session, |out| match out.split_first_chunk_mut() {
+                Some((name, rest)) => {
+                    *name = user;
+                    user.len() + report.write(channel.bytes(), rest)
+                }
+                None => 0,
+            });
+        }
+    }
+
+    #[inline]
+    fn instrument(&self, order: &OrderView) -> &Instrument {
+        &self.instruments[order.instrument as usize]
+    }
+
+    fn publish_added(&mut self, order: &OrderView, order_ref: u64) {
+        let (symbol, time) = (self.instrument(order).symbol, self.time_of_day);
+        let firm = (Attributes::unpack(order.attributes).display == wire::ouch::display::ATTRIBUTABLE)
+            .then(|| order.firm.to_be_bytes());
+        self.publish(|out| feed::added(out, order, order_ref, symbol, firm, time));
+    }
+
+    /// Shown shares left the book without a trade.
+    fn publish_reduced(&mut self, order: &OrderView, displayed_quantity: u32) {
+        if displayed_quantity == 0 {
+            return;
+        }
+        let time = self.time_of_day;
+        let gone = order.displayed == 0;
+        self.publish(|out| feed::reduced(out, order, displayed_quantity, gone, time));
+    }
+}
+
+impl<O: Outputs> Sink for Encoder<'_, O> {
+    #[inline]
+    fn accepted(&mut self, order: &OrderView) {
+        self.count_open(order);
+        let attributes = Attributes::unpack(order.attributes);
+        let message = OrderAccepted {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            side: side_code(order.side),
+            quantity: order.open,
+            symbol: self.instrument(order).symbol,
+            price: ouch_price(order.price),
+            time_in_force: self.echo.time_in_force,
+            display: attributes.display,
+            order_reference_number: order.order_ref,
+            capacity: attributes.capacity,
+            inter_market_sweep_eligibility: attributes.inter_market_sweep,
+            cross_type: attributes.cross_type,
+            order_state: order_state::LIVE,
+            cl_ord_id: self.echo.cl_ord_id,
+        };
+        let appendage = self.echo.appendage;
+        self.send(order.key.party.owner(), |out| {
+            if appendage.is_empty() {
+                return message.write(&[], out);
+            }
+            let mut echoed = AppendageBuilder::new();
+            message.write(echoed.echo(appendage, OrderAccepted::ALLOWED_TAGS).as_bytes(), out)
+        });
+    }
+
+    fn replaced(&mut self, replacement: &Replacement) {
+        let order = &replacement.order;
+        let original =
+            OrderView { open: 0, price: replacement.original_price, key: replacement.original, ..*order };
+        self.release(&original, replacement.original_open);
+        self.count_open(order);
+        let attributes = Attributes::unpack(order.attributes);
+        let message = OrderReplaced {
+            timestamp: self.time_of_day,
+            orig_user_ref_num: replacement.original.user_ref,
+            user_ref_num: order.key.user_ref,
+            side: side_code(order.side),
+            quantity: order.open,
+            symbol: self.instrument(order).symbol,
+            price: ouch_price(order.price),
+            time_in_force: self.echo.time_in_force,
+            display: attributes.display,
+            order_reference_number: order.order_ref,
+            capacity: attributes.capacity,
+            inter_market_sweep_eligibility: attributes.inter_market_sweep,
+            cross_type: attributes.cross_type,
+            order_state: order_state::LIVE,
+            cl_ord_id: self.echo.cl_ord_id,
+        };
+        let appendage = self.echo.appendage;
+        self.send(order.key.party.owner(), |out| {
+            let mut echoed = AppendageBuilder::new();
+            message.write(echoed.echo(appendage, OrderReplaced::ALLOWED_TAGS).as_bytes(), out)
+        });
+    }
+
+    fn withdrawn(&mut self, order_ref: u64, instrument: u32) {
+        let time = self.time_of_day;
+        self.publish(|out| feed::deleted(out, order_ref, instrument, time));
+    }
+
+    #[inline]
+    fn booked(&mut self, order: &OrderView, replaces: Option<u64>) {
+        match (replaces, order.displayed) {
+            (Some(original), 0) => self.withdrawn(original, order.instrument),
+            (None, 0) => {}
+            (Some(original), _) => {
+                let time = self.time_of_day;
+                self.publish(|out| feed::replaced(out, order, original, time));
+            }
+            (None, _) => self.publish_added(order, order.order_ref),
+        }
+    }
+
+    #[inline]
+    fn executed(&mut self, execution: &Execution) {
+        let Execution { maker, taker, quantity, price, match_number, maker_displayed } = execution;
+        self.release(maker, *quantity);
+        self.release(taker, *quantity);
+        let added = if *maker_displayed { liquidity::ADDED } else { liquidity::NON_DISPLAYED_ADDED };
+        for (order, flag) in [(taker, liquidity::REMOVED), (maker, added)] {
+            let report = OrderExecuted {
+                timestamp: self.time_of_day,
+                user_ref_num: order.key.user_ref,
+                quantity: *quantity,
+                price: *price,
+                liquidity_flag: flag,
+                match_number: *match_number,
+            };
+            self.executed_report(order, report);
+        }
+        let (symbol, time) = (self.instrument(maker).symbol, self.time_of_day);
+        self.publish(|out| feed::executed(out, execution, symbol, time));
+    }
+
+    fn executed_in_cross(&mut self, execution: &CrossExecution) {
+        let flag = match execution.kind {
+            CrossKind::Opening => liquidity::OPENING_CROSS,
+            CrossKind::Closing => liquidity::CLOSING_CROSS,
+            CrossKind::Resumption => liquidity::HALT_CROSS,
+        };
+        let sides = [(&execution.buy, execution.buy_displayed), (&execution.sell, execution.sell_displayed)];
+        for (order, displayed) in sides {
+            self.release(order, execution.quantity);
+            let report = OrderExecuted {
+                timestamp: self.time_of_day,
+                user_ref_num: order.key.user_ref,
+                quantity: execution.quantity,
+                price: execution.price,
+                liquidity_flag: flag,
+                match_number: execution.match_number,
+            };
+            self.executed_report(order, report);
+            if displayed {
+                let time = self.time_of_day;
+                self.publish(|out| feed::executed_in_cross(out, order, execution, time));
+            }
+        }
+    }
+
+    fn crossed(&mut self, cross: &Cross) {
+        let symbol = self.instruments[cross.instrument as usize].symbol;
+        let time = self.time_of_day;
+        self.publish(|out| feed::crossed(out, cross, symbol, time));
+    }
+
+    fn cancelled(&mut self, cancellation: &Cancellation) {
+        let order = &cancellation.order;
+        self.release(order, cancellation.quantity);
+        let message = OrderCanceled {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            quantity: cancellation.quantity,
+            reason: reason_code(cancellation.reason),
+        };
+        let channel = ChannelAppendage::of(order.key.party);
+        self.send(order.key.party.owner(), |out| message.write(channel.bytes(), out));
+        self.publish_reduced(order, cancellation.displayed_quantity);
+    }
+
+    fn self_match_prevented(&mut self, prevention: &SelfMatchPrevention) {
+        let order = &prevention.order;
+        self.release(order, prevention.quantity);
+        let message = AiqCanceled {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            decrement_shares: prevention.quantity,
+            reason: cancel_reason::SELF_MATCH_PREVENTION,
+            quantity_prevented_from_trading: prevention.prevented,
+            execution_price: prevention.price,
+            liquidity_flag: if prevention.resting { liquidity::ADDED } else { liquidity::REMOVED },
+            aiq_strategy: strategy_code(prevention.strategy),
+        };
+        let channel = ChannelAppendage::of(order.key.party);
+        self.send(order.key.party.owner(), |out| message.write(channel.bytes(), out));
+        self.publish_reduced(order, prevention.displayed_quantity);
+    }
+
+    fn refreshed(&mut self, order: &OrderView, _old_ref: u64) {
+        let message = OrderRestated {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            reason: restate_reason::DISPLAY_REFRESH,
+        };
+        let party = order.key.party;
+        self.send(party.owner(), |out| {
+            let mut appendage = AppendageBuilder::new();
+            appendage
+                .u64(tag::SECONDARY_ORD_REF_NUM, order.order_ref)
+                .u32(tag::DISPLAY_QUANTITY, order.displayed);
+            if party.channel() != 0 {
+                appendage.u8(tag::USER_REF_IDX, party.channel());
+            }
+            message.write(appendage.as_bytes(), out)
+        });
+        self.publish_added(order, order.order_ref);
+    }
+
+    fn modified(&mut self, modification: &Modification) {
+        let order = &modification.order;
+        self.release(order, modification.quantity);
+        let message = OrderModified {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            side: side_code(order.side),
+            quantity: order.open,
+        };
+        let appendage = self.echo.appendage;
+        self.send(order.key.party.owner(), |out| {
+            let mut echoed = AppendageBuilder::new();
+            message.write(echoed.echo(appendage, OrderModified::ALLOWED_TAGS).as_bytes(), out)
+        });
+        self.publish_reduced(order, modification.displayed_quantity);
+    }
+}
+
+// A drop copy is the longest thing sent: a name and an Executed.
+const _: () = assert!(6 + OrderExecuted::LENGTH + 3 <= MAX_MESSAGE_LENGTH);
+
+/// The appendage of messages that have one only for orders of a channel other than 0.
+#[derive(Clone, Copy)]
+pub struct ChannelAppendage([u8; 3]);
+
+impl ChannelAppendage {
+    #[inline]
+    pub fn of(party: Party) -> Self {
+        Self::for_channel(party.channel())
+    }
+
+    #[inline]
+    pub fn for_channel(channel: u8) -> Self {
+        Self([2, tag::USER_REF_IDX, channel])
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        if self.0[2] == 0 { &[] } else { &self.0 }
+    }
+}
+
+#[inline]
+pub fn ouch_price(price: u64) -> u64 {
+    if price == MARKET_PRICE { OUCH_MARKET_PRICE } else { price }
+}
+
+#[inline]
+pub fn side_code(from: Side) -> u8 {
+    match from {
+        Side::Buy => side::BUY,
+        Side::Sell => side::SELL,
+        Side::SellShort => side::SELL_SHORT,
+        Side::SellShortExempt => side::SELL_SHORT_EXEMPT,
+    }
+}
+
+/// OUCH appendix B.
+fn reason_code(reason: CancelReason) -> u8 {
+    match reason {
+        CancelReason::User | CancelReason::InvalidReplace => cancel_reason::USER,
+        CancelReason::Immediate
+        | CancelReason::MinQuantity
+        | CancelReason::NotTrading
+        | CancelReason::CrossRemainder => cancel_reason::IMMEDIATE_OR_CANCEL,
+        CancelReason::PostOnlyDisplayed => cancel_reason::POST_ONLY_CONTRA,
+        CancelReason::PostOnlyHidden => cancel_reason::POST_ONLY_SLIDE,
+        CancelReason::Timeout => cancel_reason::TIMEOUT,
+        CancelReason::Disconnected | CancelReason::Supervisory => cancel_reason::SUPERVISORY,
+        CancelReason::Closed => cancel_reason::CLOSED,
+        CancelReason::Halted => cancel_reason::HALTED,
+        CancelReason::System => cancel_reason::SYSTEM,
+    }
+}
+
+/// Letters of tag 29; the specification at hand names the tag but lists no values, so these are Pitlane's.
+pub fn strategy_code(strategy: SelfMatchStrategy) -> u8 {
+    match strategy {
+        SelfMatchStrategy::CancelNewest => b'N',
+        SelfMatchStrategy::CancelOldest => b'O',
+        SelfMatchStrategy::CancelBoth => b'B',
+        SelfMatchStrategy::Decrement => b'D',
+    }
+}

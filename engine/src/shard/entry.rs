@@ -1,0 +1,490 @@
+//! Enter Order and Replace Order: what a request must be before the book sees it, and the reason code when it is not.
+//! Checks go from the session to the request to the instrument to the limits; the first that fails answers.
+
+use super::encoder::{Attributes, Echo, OUCH_MARKET_PRICE};
+use super::instrument::Instrument;
+use super::risk::{self, Candidate, Level};
+use super::{Outputs, Shard};
+use crate::config::{MAX_PRICE, RiskConfig};
+use book::{
+    CrossType, MARKET_PRICE, NewOrder, OrderKey, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
+    SelfMatchStrategy, Side, TimeInForce, TradingState,
+};
+use wire::ouch::inbound::{EnterOrderView, ReplaceOrderView};
+use wire::ouch::outbound::OrderRejected;
+use wire::ouch::{Appendage, cross_type, display, reject_reason, side, tag, time_in_force};
+
+/// The other OUCH price of a market order: $200,000.00.
+const OUCH_MARKET_PRICE_ALTERNATIVE: u64 = 2_000_000_000;
+/// Good-till-time orders live less than a day (tag 15).
+const SECONDS_PER_DAY: u32 = 86_400;
+
+/// What Enter and Replace have in common, checked.
+struct Terms {
+    price: u64,
+    time_in_force: TimeInForce,
+    hidden: bool,
+    post_only: bool,
+    max_floor: u32,
+    min_quantity: u32,
+    self_match: Option<SelfMatch>,
+}
+
+/// The fields of a request that [`Terms`] come from.
+struct Wording<'a> {
+    price: u64,
+    time_in_force: u8,
+    display: u8,
+    inter_market_sweep: u8,
+    cross: CrossType,
+    appendage: Appendage<'a>,
+}
+
+impl Shard {
+    pub(super) fn enter(
+        &mut self,
+        session: u32,
+        order: &EnterOrderView<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let channel = order.appendage().get_u8(tag::USER_REF_IDX).unwrap_or(0);
+        let user_ref = order.user_ref_num();
+        if !self.traders[session as usize].take_user_ref(channel, user_ref) {
+            self.counters.repeated_requests += 1;
+            return;
+        }
+        let key = OrderKey::new(session, channel, user_ref);
+        let taken = self.new_order(key, order, timestamp_ns).and_then(|new| {
+            let echo = Echo {
+                time_in_force: order.time_in_force(),
+                cl_ord_id: order.cl_ord_id(),
+                appendage: order.appendage(),
+            };
+            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            encoder.echo = echo;
+            market.enter(&new, &mut encoder).map_err(reject_code)
+        });
+        if let Err(reason) = taken {
+            self.reject(key, reason, order.cl_ord_id(), timestamp_ns, out);
+        }
+    }
+
+    #[inline]
+    fn new_order(
+        &mut self,
+        key: OrderKey,
+        order: &EnterOrderView<'_>,
+        timestamp_ns: u64,
+    ) -> Result<NewOrder, u16> {
+        let session = key.party.owner();
+        let firm = self.may_enter(session, timestamp_ns)?;
+        let side = parse_side(order.side())?;
+        let instrument_id = self.symbols.get(&order.symbol()).ok_or(reject_reason::INVALID_SYMBOL)?;
+        let instrument = self.instruments[instrument_id as usize];
+        let appendage = order.appendage();
+        let cross = parse_cross(order.cross_type())?;
+        if !matches!(order.capacity(), b'A' | b'P' | b'R' | b'O') {
+            return Err(reject_reason::OTHER);
+        }
+        if !appendage.is_empty() {
+            let named = appendage.get_alpha4(tag::FIRM).unwrap_or(*b"    ");
+            if named != *b"    " && named != self.firms[usize::from(firm)].name {
+                return Err(reject_reason::FIRM_NOT_AUTHORIZED);
+            }
+        }
+        let wording = Wording {
+            price: order.price(),
+            time_in_force: order.time_in_force(),
+            display: order.display(),
+            inter_market_sweep: order.inter_market_sweep_eligibility(),
+            cross,
+            appendage,
+        };
+        let terms = parse_terms(&wording, firm, &instrument, timestamp_ns)?;
+        may_trade(&instrument)?;
+        self.within_limits(session, instrument_id, &instrument, side, terms.price, order.quantity(), None)?;
+        Ok(NewOrder {
+            key,
+            instrument: instrument_id,
+            side,
+            quantity: order.quantity(),
+            price: terms.price,
+            time_in_force: terms.time_in_force,
+            cross,
+            hidden: terms.hidden,
+            post_only: terms.post_only,
+            max_floor: terms.max_floor,
+            min_quantity: terms.min_quantity,
+            self_match: terms.self_match.unwrap_or_default(),
+            group_id: appendage.get_u16(tag::GROUP_ID).unwrap_or(0),
+            firm: u32::from_be_bytes(self.firms[usize::from(firm)].name),
+            attributes: Attributes {
+                capacity: order.capacity(),
+                display: order.display(),
+                inter_market_sweep: order.inter_market_sweep_eligibility(),
+                cross_type: order.cross_type(),
+            }
+            .pack(),
+        })
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        session: u32,
+        request: &ReplaceOrderView<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let appendage = request.appendage();
+        let channel = appendage.get_u8(tag::USER_REF_IDX).unwrap_or(0);
+        let user_ref = request.user_ref_num();
+        let original = OrderKey::new(session, channel, request.orig_user_ref_num());
+        // A dead original or a used number: silently ignored, and the new number stays free ("Types and rules").
+        let (Some(resting), true) =
+            (self.market.order(original), self.traders[session as usize].is_new_user_ref(channel, user_ref))
+        else {
+            self.counters.repeated_requests += 1;
+            return;
+        };
+        let instrument = self.instruments[resting.instrument as usize];
+        let attributes = Attributes::unpack(resting.attributes);
+        let key = OrderKey::new(session, channel, user_ref);
+        let cl_ord_id = request.cl_ord_id();
+        // What stops the session or the instrument leaves the original alone: rejected, and the number is used up.
+        let allowed =
+            self.may_enter(session, timestamp_ns).and_then(|firm| may_trade(&instrument).map(|()| firm));
+        let firm = match allowed {
+            Ok(firm) => firm,
+            Err(reason) => {
+                self.traders[session as usize].take_user_ref(channel, user_ref);
+                return self.reject(key, reason, cl_ord_id, timestamp_ns, out);
+            }
+        };
+        let wording = Wording {
+            price: request.price(),
+            time_in_force: request.time_in_force(),
+            display: request.display(),
+            inter_market_sweep: request.inter_market_sweep_eligibility(),
+            cross: parse_cross(attributes.cross_type).unwrap_or(CrossType::Continuous),
+            appendage,
+        };
+        let terms = match parse_terms(&wording, firm, &instrument, timestamp_ns) {
+            Ok(terms) => terms,
+            Err(_) => return self.cancel_original(original, timestamp_ns, out),
+        };
+        let exposed = request.quantity().saturating_sub(resting.executed);
+        let given_back = Candidate {
+            quantity: exposed,
+            price: terms.price,
+            reference_price: instrument.reference_price,
+            released: if resting.price == MARKET_PRICE {
+                0
+            } else {
+                resting.price.saturating_mul(u64::from(resting.open))
+            },
+            frees_order: true,
+        };
+        let limits = self.within_limits(
+            session,
+            resting.instrument,
+            &instrument,
+            resting.side,
+            terms.price,
+            exposed,
+            Some(given_back),
+        );
+        if let Err(reason) = limits {
+            self.traders[session as usize].take_user_ref(channel, user_ref);
+            return self.reject(key, reason, cl_ord_id, timestamp_ns, out);
+        }
+        let replacement = ReplaceOrder {
+            original,
+            user_ref,
+            quantity: request.quantity(),
+            price: terms.price,
+            time_in_force: terms.time_in_force,
+            hidden: terms.hidden,
+            post_only: terms.post_only,
+            max_floor: terms.max_floor,
+            min_quantity: terms.min_quantity,
+            self_match: terms.self_match,
+            attributes: Attributes {
+                display: request.display(),
+                inter_market_sweep: request.inter_market_sweep_eligibility(),
+                ..attributes
+            }
+            .pack(),
+        };
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        encoder.echo = Echo { time_in_force: request.time_in_force(), cl_ord_id, appendage };
+        match market.replace(&replacement, &mut encoder) {
+            ReplaceOutcome::Replaced => {
+                self.traders[session as usize].take_user_ref(channel, user_ref);
+            }
+            // The book has reported the original's end, if there was one; the number stays free.
+            ReplaceOutcome::Ignored | ReplaceOutcome::OriginalCancelled(_) => {}
+            ReplaceOutcome::Refused(reason) => {
+                self.traders[session as usize].take_user_ref(channel, user_ref);
+                self.reject(key, reject_code(reason), cl_ord_id, timestamp_ns, out);
+            }
+        }
+    }
+
+    /// A replacement with invalid details: "original is cancelled, number not consumed".
+    fn cancel_original(&mut self, original: OrderKey, timestamp_ns: u64, out: &mut impl Outputs) {
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        market.cancel(original, 0, &mut encoder);
+    }
+
+    /// Whether the session may enter orders now; counts the message against the rates. Returns its firm.
+    #[inline]
+    fn may_enter(&mut self, session: u32, timestamp_ns: u64) -> Result<u16, u16> {
+        let trader = &mut self.traders[session as usize];
+        let firm = &mut self.firms[usize::from(trader.firm)];
+        let within_rate = trader.exposure.count_message(timestamp_ns, trader.risk.max_messages_per_second);
+        let within_firm_rate = firm.exposure.count_message(timestamp_ns, firm.risk.max_messages_per_second);
+        if !within_rate || !within_firm_rate {
+            return Err(reject_reason::RISK_PORT_MESSAGE_RATE_RESTRICTION);
+        }
+        if trader.killed || firm.killed || self.killed || trader.drop_copy {
+            return Err(reject_reason::FIRM_NOT_AUTHORIZED);
+        }
+        if trader.disabled {
+            return Err(reject_reason::OTHER);
+        }
+        Ok(trader.firm)
+    }
+
+    #[inline]
+    fn within_limits(
+        &self,
+        session: u32,
+        instrument_id: u32,
+        instrument: &Instrument,
+        side: Side,
+        price: u64,
+        quantity: u32,
+        replacing: Option<Candidate>,
+    ) -> Result<(), u16> {
+        if quantity > instrument.max_quantity {
+            return Err(reject_reason::INVALID_QUANTITY);
+        }
+        let trader = &self.traders[session as usize];
+        let firm = &self.firms[usize::from(trader.firm)];
+        if firm.is_restricted(instrument_id) {
+            return Err(reject_reason::RISK_RESTRICTED_STOCK);
+        }
+        let limit_price = if price == MARKET_PRICE { 0 } else { price };
+        if instrument.collar_basis_points != 0 && aggressive_beyond_collar(side, limit_price, instrument) {
+            return Err(reject_reason::RISK_MARKET_IMPACT);
+        }
+        if trader.risk == RiskConfig::default() && firm.risk == RiskConfig::default() {
+            return Ok(());
+        }
+        let candidate = replacing.unwrap_or(Candidate {
+            quantity,
+            price: if price == MARKET_PRICE { instrument.reference_price } else { price },
+            reference_price: instrument.reference_price,
+            released: 0,
+            frees_order: false,
+        });
+        let candidate = if price == MARKET_PRICE {
+            Candidate { price: instrument.reference_price, ..candidate }
+        } else {
+            candidate
+        };
+        risk::check(&trader.risk, &trader.exposure, &candidate, Level::Session)?;
+        risk::check(&firm.risk, &firm.exposure, &candidate, Level::Firm)
+    }
+
+    pub(super) fn reject(
+        &mut self,
+        key: OrderKey,
+        reason: u16,
+        cl_ord_id: [u8; 14],
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        self.counters.rejects += 1;
+        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let message =
+            OrderRejected { timestamp: encoder.time_of_day, user_ref_num: key.user_ref, reason, cl_ord_id };
+        let channel = super::encoder::ChannelAppendage::of(key.party);
+        encoder.send(key.party.owner(), |out| message.write(channel.bytes(), out));
+    }
+}
+
+/// Only the side that could trade at a bad price is collared: a low bid or a high offer harms nobody.
+#[inline]
+fn aggressive_beyond_collar(side: Side, price: u64, instrument: &Instrument) -> bool {
+    let aggressive =
+        if side.is_buy() { price > instrument.reference_price } else { price < instrument.reference_price };
+    aggressive && risk::outside_collar(price, instrument.reference_price, instrument.collar_basis_points)
+}
+
+#[inline]
+fn may_trade(instrument: &Instrument) -> Result<(), u16> {
+    match instrument.state {
+        TradingState::Closed => Err(reject_reason::DESTINATION_CLOSED),
+        TradingState::Halted => Err(reject_reason::HALTED),
+        TradingState::PreOpen | TradingState::Open | TradingState::Auction => Ok(()),
+    }
+}
+
+#[inline]
+pub(super) fn parse_side(code: u8) -> Result<Side, u16> {
+    match code {
+        side::BUY => Ok(Side::Buy),
+        side::SELL => Ok(Side::Sell),
+        side::SELL_SHORT => Ok(Side::SellShort),
+        side::SELL_SHORT_EXEMPT => Ok(Side::SellShortExempt),
+        _ => Err(reject_reason::INVALID_SIDE),
+    }
+}
+
+#[inline]
+fn parse_cross(code: u8) -> Result<CrossType, u16> {
+    match code {
+        cross_type::CONTINUOUS => Ok(CrossType::Continuous),
+        cross_type::OPENING => Ok(CrossType::Opening),
+        cross_type::CLOSING => Ok(CrossType::Closing),
+        cross_type::RETAIL => Err(reject_reason::RETAIL_NOT_ALLOWED),
+        _ => Err(reject_reason::INVALID_CROSS_ORDER),
+    }
+}
+
+#[inline]
+fn parse_terms(
+    wording: &Wording<'_>,
+    firm: u16,
+    instrument: &Instrument,
+    timestamp_ns: u64,
+) -> Result<Terms, u16> {
+    let market = matches!(wording.price, OUCH_MARKET_PRICE | OUCH_MARKET_PRICE_ALTERNATIVE);
+    let price = if market {
+        MARKET_PRICE
+    } else if wording.price == 0
+        || wording.price > MAX_PRICE
+        || !wording.price.is_multiple_of(instrument.tick)
+    {
+        return Err(reject_reason::INVALID_PRICE);
+    } else {
+        wording.price
+    };
+    let hidden = match wording.display {
+        display::VISIBLE | display::ATTRIBUTABLE => false,
+        display::HIDDEN => true,
+        _ => return Err(reject_reason::INVALID_DISPLAY),
+    };
+    // A sweep order tells other venues apart; on the only venue it is an ordinary order.
+    if !matches!(wording.inter_market_sweep, b'Y' | b'N') {
+        return Err(reject_reason::OTHER);
+    }
+    let time_in_force = match wording.time_in_force {
+        // A market order takes what there is: it has no price to rest at. In an auction it waits for the cross.
+        time_in_force::DAY | time_in_force::GTX if market && wording.cross == CrossType::Continuous => {
+            TimeInForce::Immediate
+        }
+        time_in_force::DAY | time_in_force::GTX => TimeInForce::Day,
+        time_in_force::IOC => TimeInForce::Immediate,
+        time_in_force::GTT => {
+            let seconds = wording.appendage.get_u32(tag::EXPIRE_TIME).unwrap_or(0);
+            if seconds == 0 || seconds >= SECONDS_PER_DAY {
+                return Err(reject_reason::OTHER);
+            }
+            TimeInForce::GoodTill((timestamp_ns / 1_000_000_000) as u32 + seconds)
+        }
+        time_in_force::AFTER_HOURS => return Err(reject_reason::RISK_POST_MARKET_NOT_ALLOWED),
+        _ => return Err(reject_reason::OTHER),
+    };
+    let mut terms = Terms {
+        price,
+        time_in_force,
+        hidden,
+        post_only: false,
+        max_floor: 0,
+        min_quantity: 0,
+        self_match: None,
+    };
+    if !wording.appendage.is_empty() {
+        parse_instructions(wording.appendage, firm, &mut terms)?;
+    }
+    Ok(terms)
+}
+
+/// The elements of the appendage that change how an order matches, in one pass. Those that Pitlane does not offer are
+/// rejected, as an order that did not ask for them would trade differently.
+fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) -> Result<(), u16> {
+    let (mut strategy, mut group) = (None, None);
+    for (tag, value) in appendage {
+        let first = value.first().copied().unwrap_or(0);
+        let number = value.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
+        match tag {
+            tag::MIN_QTY => terms.min_quantity = number as u32,
+            tag::MAX_FLOOR => terms.max_floor = number as u32,
+            tag::POST_ONLY => match first {
+                b'P' => terms.post_only = true,
+                b'N' => {}
+                _ => return Err(reject_reason::OTHER),
+            },
+            tag::PRICE_TYPE => match first {
+                b'L' => {}
+                b'P' | b'M' | b'R' | b'Q' | b'm' => return Err(reject_reason::PEGGING_NOT_ALLOWED),
+                _ => return Err(reject_reason::INVALID_PEG_TYPE),
+            },
+            tag::PEG_OFFSET if number != 0 => return Err(reject_reason::PEGGING_NOT_ALLOWED),
+            tag::DISCRETION_PRICE | tag::DISCRETION_PEG_OFFSET if number != 0 => {
+                return Err(reject_reason::PEGGING_NOT_ALLOWED);
+            }
+            tag::DISCRETION_PRICE_TYPE => return Err(reject_reason::PEGGING_NOT_ALLOWED),
+            tag::RANDOM_RESERVES if number != 0 => return Err(reject_reason::INVALID_MAX_FLOOR),
+            tag::CUSTOMER_TYPE if !matches!(first, b'R' | b'N' | b' ') => return Err(reject_reason::OTHER),
+            tag::TRADE_NOW if !matches!(first, b'N' | b' ') => return Err(reject_reason::OTHER),
+            tag::HANDLE_INST => match first {
+                b' ' => {}
+                b'I' => return Err(reject_reason::INVALID_CROSS_ORDER),
+                b'O' | b'T' | b'Q' => return Err(reject_reason::RETAIL_NOT_ALLOWED),
+                _ => return Err(reject_reason::OTHER),
+            },
+            tag::SHARES_LOCATED if !matches!(first, b'Y' | b'N') => return Err(reject_reason::OTHER),
+            tag::AIQ_STRATEGY => {
+                strategy = Some(match first {
+                    b'N' => SelfMatchStrategy::CancelNewest,
+                    b'O' => SelfMatchStrategy::CancelOldest,
+                    b'B' => SelfMatchStrategy::CancelBoth,
+                    b'D' => SelfMatchStrategy::Decrement,
+                    _ => return Err(reject_reason::INVALID_AIQ),
+                });
+            }
+            tag::AIQ_GROUP_ID => group = Some(number as u32),
+            _ => {}
+        }
+    }
+    if strategy.is_some() || group.is_some() {
+        // Groups are the firm's own: the same two letters of two firms do not meet. Never 0, which means no group.
+        terms.self_match = Some(SelfMatch {
+            group: (u32::from(firm) + 1) << 16 | group.unwrap_or(0),
+            strategy: strategy.unwrap_or_default(),
+        });
+    }
+    Ok(())
+}
+
+/// OUCH appendix C for what the book refuses.
+fn reject_code(reject: Reject) -> u16 {
+    match reject {
+        Reject::UnknownInstrument(_) => reject_reason::INVALID_SYMBOL,
+        Reject::Closed => reject_reason::DESTINATION_CLOSED,
+        Reject::InvalidQuantity(_) => reject_reason::INVALID_QUANTITY,
+        Reject::InvalidPrice(_) => reject_reason::INVALID_PRICE,
+        Reject::InvalidMaxFloor(_) => reject_reason::INVALID_MAX_FLOOR,
+        Reject::InvalidMinQuantity(_) => reject_reason::INVALID_MIN_QUANTITY,
+        Reject::InvalidCross => reject_reason::INVALID_CROSS_ORDER,
+        Reject::InvalidExpiry(_) => reject_reason::OTHER,
+        Reject::UnknownOwner(_)
+        | Reject::DuplicateKey(_)
+        | Reject::OrdersExhausted
+        | Reject::LevelsExhausted => reject_reason::PROCESSING_ERROR,
+    }
+}

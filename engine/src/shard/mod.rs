@@ -1,0 +1,285 @@
+//! A shard: a state machine from inputs with their timestamps to messages. Pure: no I/O, no clock, no addresses, so that
+//! replaying its journal rebuilds it to the byte.
+//!
+//! ```text
+//! Input + timestamp -> Shard::apply -> entry/requests/control -> book::Market -> encoder -> Outputs
+//! ```
+
+mod control;
+mod encoder;
+mod entry;
+mod feed;
+pub mod input;
+mod instrument;
+mod requests;
+mod risk;
+mod trader;
+
+use book::Market;
+use encoder::{Echo, Encoder};
+use input::{Genesis, Input, Messages, SessionId};
+use instrument::{Instrument, SymbolTable};
+use trader::{Firm, Trader};
+use wire::ouch::Inbound;
+
+pub use input::InputError;
+
+/// Where a shard's messages go. `fill` is given room for the longest message and returns how much it used.
+pub trait Outputs {
+    /// The next message of a session's downstream.
+    fn session(&mut self, session: SessionId, fill: impl FnOnce(&mut [u8]) -> usize);
+    /// The next message of the shard's market data.
+    fn feed(&mut self, fill: impl FnOnce(&mut [u8]) -> usize);
+}
+
+/// For replays whose messages nobody wants.
+impl Outputs for () {
+    fn session(&mut self, _: SessionId, _: impl FnOnce(&mut [u8]) -> usize) {}
+    fn feed(&mut self, _: impl FnOnce(&mut [u8]) -> usize) {}
+}
+
+/// What a shard has seen, for metrics. Not part of its state: a replay counts anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardCounters {
+    pub messages: u64,
+    pub malformed_messages: u64,
+    pub rejects: u64,
+    /// Requests whose number had been used: retransmissions, ignored as OUCH says.
+    pub repeated_requests: u64,
+    /// Cancels and modifies of orders that were gone.
+    pub superfluous_cancels: u64,
+}
+
+/// An input that does not fit the shard's state: a journal of another shard, or a gap in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("the first input of a shard is its genesis, found record type {0}")]
+    NoGenesis(u8),
+    #[error("a second genesis")]
+    SecondGenesis,
+    #[error("session {found} opened, the next new one is {expected}")]
+    SessionNumber { found: SessionId, expected: SessionId },
+    #[error("session {0} does not exist")]
+    UnknownSession(SessionId),
+    #[error("session {session}: messages from {found}, expected {expected}")]
+    Sequence { session: SessionId, found: u64, expected: u64 },
+    #[error("symbol {0} does not exist")]
+    UnknownSymbol(String),
+    #[error(
+        "symbol {0} exists with other terms; an instrument's tick, lot and maximum quantity cannot change"
+    )]
+    InstrumentChanged(String),
+    #[error("{0} cannot open: its best bid is at or above its best offer")]
+    Crossed(String),
+    #[error("the table of {0} is full")]
+    Full(&'static str),
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+pub struct Shard {
+    pub genesis: Genesis,
+    market: Market,
+    instruments: Vec<Instrument>,
+    symbols: SymbolTable,
+    traders: Vec<Trader>,
+    firms: Vec<Firm>,
+    /// Kill switch for everyone.
+    killed: bool,
+    /// Next sequence number of the feed.
+    next_feed: u64,
+    /// Second up to which orders have been expired.
+    expired_to: u32,
+    /// Start and end of the venue's current day, nanoseconds since the Unix epoch.
+    day: (u64, u64),
+    counters: ShardCounters,
+}
+
+const NANOSECONDS_PER_DAY: u64 = 86_400_000_000_000;
+
+impl Shard {
+    /// A shard from its first input.
+    pub fn new(genesis: Genesis) -> Self {
+        Self {
+            genesis,
+            market: Market::new(control::book_limits(&genesis)),
+            instruments: Vec::new(),
+            symbols: SymbolTable::with_capacity(64),
+            traders: Vec::with_capacity(genesis.max_sessions as usize),
+            firms: Vec::new(),
+            killed: false,
+            next_feed: 1,
+            expired_to: 0,
+            day: (0, 0),
+            counters: ShardCounters::default(),
+        }
+    }
+
+    /// Applies any input but a genesis.
+    ///
+    /// # Errors
+    /// The input does not follow from the state; the state is then unchanged.
+    pub fn apply(
+        &mut self,
+        input: &Input<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        match input {
+            Input::Messages(messages) => self.messages(messages, timestamp_ns, out),
+            other => {
+                self.pass_time(timestamp_ns, out);
+                self.control(other, timestamp_ns, out)
+            }
+        }
+    }
+
+    /// Applies a run of upstream messages: the order path.
+    ///
+    /// # Errors
+    /// See [`Shard::apply`].
+    #[inline]
+    pub fn messages(
+        &mut self,
+        messages: &Messages<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let session = messages.session;
+        let trader = self.traders.get_mut(session as usize).ok_or(ApplyError::UnknownSession(session))?;
+        if trader.next_upstream != messages.first_sequence {
+            return Err(ApplyError::Sequence {
+                session,
+                found: messages.first_sequence,
+                expected: trader.next_upstream,
+            });
+        }
+        trader.next_upstream += u64::from(messages.count);
+        self.pass_time(timestamp_ns, out);
+        let mut rest = messages.blocks;
+        while let Some((length, after)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
+            let (message, next) = after.split_at(length);
+            rest = next;
+            self.message(session, message, timestamp_ns, out);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn message(&mut self, session: SessionId, message: &[u8], timestamp_ns: u64, out: &mut impl Outputs) {
+        self.counters.messages += 1;
+        match Inbound::decode(message) {
+            Ok(Inbound::EnterOrder(order)) => self.enter(session, &order, timestamp_ns, out),
+            Ok(Inbound::CancelOrder(request)) => self.cancel(session, &request, timestamp_ns, out),
+            Ok(Inbound::ReplaceOrder(request)) => self.replace(session, &request, timestamp_ns, out),
+            Ok(Inbound::ModifyOrder(request)) => self.modify(session, &request, timestamp_ns, out),
+            Ok(Inbound::MassCancel(request)) => self.mass_cancel(session, &request, timestamp_ns, out),
+            Ok(Inbound::DisableOrderEntry(request)) => self.set_order_entry(
+                session,
+                request.user_ref_num(),
+                request.firm(),
+                request.appendage(),
+                false,
+                timestamp_ns,
+                out,
+            ),
+            Ok(Inbound::EnableOrderEntry(request)) => self.set_order_entry(
+                session,
+                request.user_ref_num(),
+                request.firm(),
+                request.appendage(),
+                true,
+                timestamp_ns,
+                out,
+            ),
+            Ok(Inbound::AccountQuery(request)) => {
+                self.account_query(session, request.appendage(), timestamp_ns, out);
+            }
+            // It had its place in the sequence and that is all: a message that cannot be read has no number to answer to.
+            Err(_) => self.counters.malformed_messages += 1,
+        }
+    }
+
+    /// The book, and everything else as the sink of its events.
+    #[inline]
+    fn encoder<'a, O: Outputs>(
+        &'a mut self,
+        timestamp_ns: u64,
+        out: &'a mut O,
+    ) -> (&'a mut Market, Encoder<'a, O>) {
+        let time_of_day = self.time_of_day(timestamp_ns);
+        (
+            &mut self.market,
+            Encoder {
+                out,
+                traders: &mut self.traders,
+                firms: &mut self.firms,
+                instruments: &self.instruments,
+                next_feed: &mut self.next_feed,
+                time_of_day,
+                echo: Echo::NONE,
+            },
+        )
+    }
+
+    /// Nanoseconds since the venue's midnight. The division happens once a day.
+    #[inline]
+    fn time_of_day(&mut self, timestamp_ns: u64) -> u64 {
+        let (start, end) = self.day;
+        if timestamp_ns < start || timestamp_ns >= end {
+            let offset = i64::from(self.genesis.utc_offset_seconds) * 1_000_000_000;
+            let local = timestamp_ns.saturating_add_signed(offset);
+            let since_midnight = local % NANOSECONDS_PER_DAY;
+            let start = timestamp_ns.saturating_sub(since_midnight);
+            self.day = (start, start + NANOSECONDS_PER_DAY);
+        }
+        timestamp_ns - self.day.0
+    }
+
+    /// Ends orders whose time is over, before anything else can meet them.
+    #[inline]
+    fn pass_time(&mut self, timestamp_ns: u64, out: &mut impl Outputs) {
+        // Whole seconds are what good-till-time orders count in.
+        if timestamp_ns < u64::from(self.expired_to + 1) * 1_000_000_000 {
+            return;
+        }
+        let second = (timestamp_ns / 1_000_000_000) as u32;
+        self.expired_to = second;
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        market.expire(second, &mut encoder);
+    }
+
+    /// Whether a second has passed since the last input that orders may have waited for.
+    pub fn expires_by(&self, timestamp_ns: u64) -> bool {
+        self.market.live_orders() > 0 && timestamp_ns >= u64::from(self.expired_to + 1) * 1_000_000_000
+    }
+
+    pub fn counters(&self) -> ShardCounters {
+        self.counters
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.traders.len()
+    }
+
+    pub fn trader(&self, session: SessionId) -> Option<&Trader> {
+        self.traders.get(session as usize)
+    }
+
+    pub fn has_symbol(&self, symbol: &[u8; 8]) -> bool {
+        self.symbols.get(symbol).is_some()
+    }
+
+    pub fn next_feed(&self) -> u64 {
+        self.next_feed
+    }
+
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    pub fn instruments(&self) -> &[Instrument] {
+        &self.instruments
+    }
+}

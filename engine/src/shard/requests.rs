@@ -1,0 +1,161 @@
+//! The requests that are not orders: cancel, modify, mass cancel, disable and enable order entry, account query.
+
+use super::encoder::{ChannelAppendage, Echo};
+use super::entry::parse_side;
+use super::{Outputs, Shard};
+use book::{CancelReason, MassCancel, OrderKey};
+use wire::ouch::inbound::{CancelOrderView, MassCancelView, ModifyOrderView};
+use wire::ouch::outbound::{
+    AccountQueryResponse, DisableOrderEntryResponse, EnableOrderEntryResponse, MassCancelResponse,
+};
+use wire::ouch::{Appendage, AppendageBuilder, reject_reason, tag};
+
+const BLANK_FIRM: [u8; 4] = [b' '; 4];
+const BLANK_SYMBOL: [u8; 8] = [b' '; 8];
+
+fn channel_of(appendage: Appendage<'_>) -> u8 {
+    appendage.get_u8(tag::USER_REF_IDX).unwrap_or(0)
+}
+
+impl Shard {
+    /// The answer is Canceled, or silence: an order that is gone, or already as small, needs none.
+    pub(super) fn cancel(
+        &mut self,
+        session: u32,
+        request: &CancelOrderView<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let key = OrderKey::new(session, channel_of(request.appendage()), request.user_ref_num());
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        if !market.cancel(key, request.quantity(), &mut encoder) {
+            self.counters.superfluous_cancels += 1;
+        }
+    }
+
+    pub(super) fn modify(
+        &mut self,
+        session: u32,
+        request: &ModifyOrderView<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let key = OrderKey::new(session, channel_of(request.appendage()), request.user_ref_num());
+        let Ok(side) = parse_side(request.side()) else {
+            self.counters.superfluous_cancels += 1;
+            return;
+        };
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        encoder.echo = Echo { appendage: request.appendage(), ..Echo::NONE };
+        if !market.modify(key, side, request.quantity(), &mut encoder) {
+            self.counters.superfluous_cancels += 1;
+        }
+    }
+
+    /// Answered first, then one Canceled for each order, in the order they were entered.
+    pub(super) fn mass_cancel(
+        &mut self,
+        session: u32,
+        request: &MassCancelView<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let appendage = request.appendage();
+        let channel = channel_of(appendage);
+        if !self.traders[session as usize].take_user_ref(channel, request.user_ref_num()) {
+            self.counters.repeated_requests += 1;
+            return;
+        }
+        let key = OrderKey::new(session, channel, request.user_ref_num());
+        let side = appendage.get_u8(tag::SIDE).map(parse_side).transpose();
+        let instrument = match request.symbol() {
+            BLANK_SYMBOL => Ok(None),
+            symbol => self.symbols.get(&symbol).map(Some).ok_or(reject_reason::INVALID_SYMBOL),
+        };
+        let (side, instrument) = match (side, instrument, self.is_own_firm(session, request.firm())) {
+            (Ok(side), Ok(instrument), true) => (side, instrument),
+            (_, _, false) => {
+                return self.reject(key, reject_reason::FIRM_NOT_AUTHORIZED, [b' '; 14], timestamp_ns, out);
+            }
+            (Err(reason), ..) | (_, Err(reason), _) => {
+                return self.reject(key, reason, [b' '; 14], timestamp_ns, out);
+            }
+        };
+        let filter = MassCancel {
+            firm: None,
+            instrument,
+            side,
+            group_id: appendage.get_u16(tag::GROUP_ID).filter(|&group| group != 0),
+            channel: appendage.get_u8(tag::USER_REF_IDX),
+        };
+        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let answer = MassCancelResponse {
+            timestamp: encoder.time_of_day,
+            user_ref_num: request.user_ref_num(),
+            firm: request.firm(),
+            symbol: request.symbol(),
+        };
+        encoder.send(session, |out| {
+            let mut echoed = AppendageBuilder::new();
+            answer.write(echoed.echo(appendage, MassCancelResponse::ALLOWED_TAGS).as_bytes(), out)
+        });
+        market.cancel_owner(session, &filter, CancelReason::User, &mut encoder);
+    }
+
+    /// Disable (`enable` false) or enable order entry of the session; open orders stay.
+    pub(super) fn set_order_entry(
+        &mut self,
+        session: u32,
+        user_ref_num: u32,
+        firm: [u8; 4],
+        appendage: Appendage<'_>,
+        enable: bool,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let channel = channel_of(appendage);
+        if !self.traders[session as usize].take_user_ref(channel, user_ref_num) {
+            self.counters.repeated_requests += 1;
+            return;
+        }
+        if !self.is_own_firm(session, firm) {
+            let key = OrderKey::new(session, channel, user_ref_num);
+            return self.reject(key, reject_reason::FIRM_NOT_AUTHORIZED, [b' '; 14], timestamp_ns, out);
+        }
+        self.traders[session as usize].disabled = !enable;
+        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let timestamp = encoder.time_of_day;
+        let channel = ChannelAppendage::for_channel(channel);
+        encoder.send(session, |out| {
+            if enable {
+                EnableOrderEntryResponse { timestamp, user_ref_num, firm }.write(channel.bytes(), out)
+            } else {
+                DisableOrderEntryResponse { timestamp, user_ref_num, firm }.write(channel.bytes(), out)
+            }
+        });
+    }
+
+    /// The lowest UserRefNum that a new request may carry.
+    pub(super) fn account_query(
+        &mut self,
+        session: u32,
+        appendage: Appendage<'_>,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) {
+        let channel = channel_of(appendage);
+        let last = self.traders[session as usize].last_user_ref[usize::from(channel)];
+        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let answer = AccountQueryResponse {
+            timestamp: encoder.time_of_day,
+            next_user_ref_num: last.saturating_add(1),
+        };
+        let channel = ChannelAppendage::for_channel(channel);
+        encoder.send(session, |out| answer.write(channel.bytes(), out));
+    }
+
+    fn is_own_firm(&self, session: u32, named: [u8; 4]) -> bool {
+        let firm = self.traders[session as usize].firm;
+        named == BLANK_FIRM || named == self.firms[usize::from(firm)].name
+    }
+}

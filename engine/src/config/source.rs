@@ -215,7 +215,7 @@ fn validate(config: &Config, origin: &str) -> Result<(), ConfigError> {
         return invalid("session.login_attempts_per_minute".into(), "0".into(), "at least 1");
     }
     let journal = &config.journal;
-    if journal.segment_bytes < 1 << 20 || journal.segment_bytes % 4096 != 0 {
+    if journal.segment_bytes < 1 << 20 || !journal.segment_bytes.is_multiple_of(4096) {
         return invalid(
             "journal.segment_bytes".into(),
             journal.segment_bytes.to_string(),

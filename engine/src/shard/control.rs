@@ -7,7 +7,7 @@ use super::instrument::Instrument;
 use super::trader::{Firm, FirmIndex, Trader};
 use super::{ApplyError, Outputs, Shard, feed};
 use crate::config::RiskConfig;
-use book::{CancelReason, InstrumentSpec, Limits, MassCancel, TradingState};
+use book::{CancelReason, CrossKind, InstrumentSpec, Limits, MassCancel, TradingState};
 use wire::itch::messages as itch;
 use wire::ouch::event_code;
 use wire::ouch::outbound::SystemEvent;
@@ -180,7 +180,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Moves an instrument; closing takes everything off the book.
+    /// Moves an instrument. From a collecting state to `Open` an auction is held: the opening one once a day, a resumption
+    /// otherwise. Closing holds the closing auction and takes what is left off the book.
     fn set_state(
         &mut self,
         instrument: u32,
@@ -188,19 +189,42 @@ impl Shard {
         timestamp_ns: u64,
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
-        let entry = self.instruments[instrument as usize];
-        if entry.state == state {
+        let Instrument { symbol, state: from, reference_price: reference, opened, .. } =
+            self.instruments[instrument as usize];
+        if from == state {
             return Ok(());
         }
+        let opening = if opened { CrossKind::Resumption } else { CrossKind::Opening };
+        let auction = match (from, state) {
+            (TradingState::Closed, _) => None,
+            (_, TradingState::Open) => Some(opening),
+            (_, TradingState::Closed) => Some(CrossKind::Closing),
+            _ => None,
+        };
         let (market, mut encoder) = self.encoder(timestamp_ns, out);
-        market.set_state(instrument, state).map_err(|_| ApplyError::Crossed(text(&entry.symbol)))?;
+        match auction {
+            Some(kind) => {
+                encoder.imbalance(market, instrument, kind, reference);
+                market
+                    .uncross(instrument, kind, reference, state, &mut encoder)
+                    .map_err(|error| ApplyError::State(text(&symbol), error.to_string()))?;
+            }
+            None => market
+                .set_state(instrument, state)
+                .map_err(|error| ApplyError::State(text(&symbol), error.to_string()))?,
+        }
         if state == TradingState::Closed {
             market.cancel_instrument(instrument, CancelReason::Closed, &mut encoder);
         }
         encoder.trading_action(instrument, state);
         let entry = &mut self.instruments[instrument as usize];
         entry.state = state;
-        entry.opened |= state == TradingState::Open;
+        match state {
+            TradingState::Open => entry.opened = true,
+            // A new day, with its auctions ahead.
+            TradingState::PreOpen => entry.opened = false,
+            _ => {}
+        }
         Ok(())
     }
 
@@ -259,5 +283,16 @@ impl<O: Outputs> Encoder<'_, O> {
         let symbol = self.instruments[instrument as usize].symbol;
         let timestamp = self.time_of_day;
         self.publish(|out| feed::trading_action(out, instrument, symbol, state, timestamp));
+    }
+
+    /// Net order imbalance: what the auction would do now.
+    fn imbalance(&mut self, market: &book::Market, instrument: u32, kind: CrossKind, reference: u64) {
+        let symbol = self.instruments[instrument as usize].symbol;
+        let timestamp = self.time_of_day;
+        if let Some(indication) = market.indicative(instrument, kind, reference) {
+            self.publish(|out| {
+                feed::imbalance(out, instrument, symbol, kind, &indication, reference, timestamp)
+            });
+        }
     }
 }

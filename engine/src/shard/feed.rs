@@ -1,10 +1,10 @@
 //! ITCH 5.0 messages of what happens in a shard's books. Only what is shown: hidden orders and reserves appear when they
 //! trade, as anonymous trades. Not their transport: `Outputs::feed` numbers and carries them.
 
-use book::{Cross, CrossExecution, CrossKind, Execution, OrderView, TradingState};
+use book::{Cross, CrossExecution, CrossKind, Execution, Indication, OrderView, TradingState};
 use wire::itch::messages::{
-    AddOrder, AddOrderMpid, CrossTrade, OrderCancel, OrderDelete, OrderExecuted, OrderExecutedWithPrice,
-    OrderReplace, StockDirectory, StockTradingAction, Trade,
+    AddOrder, AddOrderMpid, CrossTrade, NetOrderImbalance, OrderCancel, OrderDelete, OrderExecuted,
+    OrderExecutedWithPrice, OrderReplace, StockDirectory, StockTradingAction, Trade,
 };
 
 /// ITCH names an instrument by its place in the shard's list, from 1: 0 means none.
@@ -199,5 +199,51 @@ pub fn cross_code(kind: CrossKind) -> u8 {
         CrossKind::Opening => b'O',
         CrossKind::Closing => b'C',
         CrossKind::Resumption => b'H',
+    }
+}
+
+/// Near price: where the auction would trade. Far price: where it would with on-open or on-close orders alone.
+pub fn imbalance(
+    out: &mut [u8],
+    instrument: u32,
+    stock: [u8; 8],
+    kind: CrossKind,
+    indication: &Indication,
+    reference: u64,
+    timestamp: u64,
+) -> usize {
+    NetOrderImbalance {
+        stock_locate: locate(instrument),
+        tracking_number: 0,
+        timestamp,
+        paired_shares: indication.paired,
+        imbalance_shares: indication.imbalance,
+        imbalance_direction: match indication.imbalance_side {
+            Some(side) if side.is_buy() => b'B',
+            Some(_) => b'S',
+            // N: no imbalance; O: nothing to pair at all.
+            None if indication.paired == 0 => b'O',
+            None => b'N',
+        },
+        stock,
+        far_price: indication.far_price.unwrap_or(0) as u32,
+        near_price: indication.price.unwrap_or(0) as u32,
+        current_reference_price: reference as u32,
+        cross_type: cross_code(kind),
+        price_variation: variation(indication.price, reference),
+    }
+    .write(out)
+}
+
+/// Deviation of the near price from the reference in the specification's steps of a percent: L below 1, 1 to 9, A 10,
+/// B 20, C 30, space when it cannot be calculated.
+fn variation(near: Option<u64>, reference: u64) -> u8 {
+    let Some(near) = near.filter(|_| reference != 0) else { return b' ' };
+    match near.abs_diff(reference).saturating_mul(100) / reference {
+        0 => b'L',
+        percent @ 1..=9 => b'0' + percent as u8,
+        10..=19 => b'A',
+        20..=29 => b'B',
+        _ => b'C',
     }
 }

@@ -69,8 +69,8 @@ pub enum ApplyError {
         "symbol {0} exists with other terms; an instrument's tick, lot and maximum quantity cannot change"
     )]
     InstrumentChanged(String),
-    #[error("{0} cannot open: its best bid is at or above its best offer")]
-    Crossed(String),
+    #[error("{0} cannot change its state: {1}")]
+    State(String, String),
     #[error("the table of {0} is full")]
     Full(&'static str),
     #[error(transparent)]

@@ -8,6 +8,7 @@ pub mod ingress;
 pub mod journal;
 pub mod runner;
 pub mod shard;
+pub mod snapshot;
 
 pub mod clock;
 pub mod start;

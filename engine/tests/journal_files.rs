@@ -1,4 +1,5 @@
 //! The journal on a real file system: round trips, restarts, a full disk, a missing or foreign file. Not crash images: those are simulated.
+#![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
 use std::{
     path::PathBuf,
@@ -32,7 +33,10 @@ fn settings(durability: Durability) -> Settings {
     Settings { durability, segment_size: 64 << 10, stall_max: Duration::from_secs(10), ..Settings::default() }
 }
 
-fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec<(u64, u64, u8, Vec<u8>)>) {
+/// Number, timestamp, type, payload.
+type Row = (u64, u64, u8, Vec<u8>);
+
+fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec<Row>) {
     let storage = FileStorage::open(&directory.0, 3, settings.durability).unwrap();
     let mut reader = Reader::open(storage.clone(), 3, Lsn(1)).unwrap();
     let mut records = Vec::new();

@@ -149,6 +149,10 @@ pub enum JournalError {
              journal has lost its end"
     )]
     TooNew { wanted: Lsn, last: Lsn },
+    #[error(
+        "the snapshot of record {last} does not belong to this journal: expected that record with CRC {expected:08x}, found {found:08x}"
+    )]
+    Foreign { last: Lsn, expected: u32, found: u32 },
     #[error("journal segment missing: expected {expected}, found {found} after {after}")]
     MissingSegment { expected: String, found: String, after: String },
     #[error("{file} has format version {found}; this program reads up to version {expected}")]

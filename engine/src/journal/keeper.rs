@@ -179,7 +179,8 @@ impl<S: Storage> Syncer<S> {
         if let Some(failure) = self.progress.failure() {
             return Err(failure.clone());
         }
-        self.try_step(self.every_group).map_err(|error| self.progress.fail(error.to_string()))
+        let now = self.every_group || self.progress.wanted() > self.progress.durable();
+        self.try_step(now).map_err(|error| self.progress.fail(error.to_string()))
     }
 
     /// Makes the pages ahead writable anew with the next step.

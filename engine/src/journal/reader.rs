@@ -46,7 +46,11 @@ pub struct Segment {
 }
 
 impl Segment {
-    fn examine<S: Storage>(storage: &S, name: String, ordinal: u64) -> Result<Segment, JournalError> {
+    pub(super) fn examine<S: Storage>(
+        storage: &S,
+        name: String,
+        ordinal: u64,
+    ) -> Result<Segment, JournalError> {
         let length = storage.length(&name)?;
         let mut page = vec![0; DATA_OFFSET];
         storage.read(&name, 0, &mut page)?;
@@ -124,7 +128,6 @@ pub struct End {
 pub(crate) struct Place {
     pub header: SegmentHeader,
     pub name: String,
-    pub generation: u64,
     pub offset: u64,
     pub sealed: bool,
     pub chain: u32,
@@ -166,6 +169,17 @@ impl<S: Storage> Reader<S> {
     /// Starts at record `from`, having checked those before it in the same segment.
     pub fn open(storage: S, shard: u32, from: Lsn) -> Result<Reader<S>, JournalError> {
         Reader::begin(storage, shard, from, None)
+    }
+
+    /// Starts after record `last`, whose CRC must be `chain`: what a snapshot says of the journal that it continues with.
+    pub fn open_after(storage: S, shard: u32, last: Lsn, chain: u32) -> Result<Reader<S>, JournalError> {
+        let reader = Reader::open(storage, shard, last.next())?;
+        // At the start of a segment the chain has the seal in it, which is made of nothing but the record before.
+        let (_, seal) = RecordHeader::encode(chain, KIND_SEAL, last.next(), 0, 0);
+        if last > Lsn::ZERO && reader.chain != chain && reader.chain != seal.value() {
+            return Err(JournalError::Foreign { last, expected: chain, found: reader.chain });
+        }
+        Ok(reader)
     }
 
     /// For a journal that is being written: as [`open`](Reader::open), but reads no further than record `limit` and does not take that
@@ -435,7 +449,6 @@ impl<S: Storage> Reader<S> {
         let place = self.header.map(|header| Place {
             header,
             name: segment.name.clone(),
-            generation: segment.mark.map_or(0, |mark| mark.generation),
             offset: self.offset,
             sealed,
             chain: self.chain,

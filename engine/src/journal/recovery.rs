@@ -6,9 +6,9 @@ use std::sync::{Arc, mpsc};
 use super::{
     crc::Crc,
     error::JournalError,
-    format::{DATA_OFFSET, Lsn, MARK_OFFSETS, RECORD_HEADER_LENGTH, SegmentHeader, SyncMark, segment_name},
+    format::{DATA_OFFSET, HEADER_LENGTH, Lsn, MARK_OFFSETS, RECORD_HEADER_LENGTH, SegmentHeader, SyncMark},
     keeper::{KeptSegment, Preparer, Step, Syncer},
-    reader::{End, Place},
+    reader::{CHUNK, End, Place, Segment, segments},
     settings::Settings,
     shared::{Position, Progress},
     storage::Storage,
@@ -34,10 +34,9 @@ pub fn assemble<S: Storage>(
     settings: Settings,
 ) -> Result<Parts<S>, JournalError> {
     settings.check()?;
-    for leftover in &end.leftovers {
+    // From the last on, each for good: whatever a crash leaves has no gap.
+    for leftover in end.leftovers.iter().rev() {
         storage.remove(&leftover.name)?;
-    }
-    if !end.leftovers.is_empty() {
         storage.sync_directory()?;
     }
     let boot_id = storage.boot_id();
@@ -109,7 +108,8 @@ pub fn assemble<S: Storage>(
     Ok(Parts { writer, preparer, syncer })
 }
 
-/// Zeros from the end of the records on. The header of the torn record goes last: killed in between, the tail is still a torn one.
+/// Zeros from the end of the records on. The header of the torn record goes last and from its end, so that wherever this is cut short
+/// the tail is still a torn one: its first word says that something was written until nothing is left.
 fn erase<S: Storage>(storage: &S, place: &Place) -> Result<(), JournalError> {
     let zeros = vec![0; ERASE_CHUNK];
     let size = place.header.segment_size;
@@ -120,27 +120,54 @@ fn erase<S: Storage>(storage: &S, place: &Place) -> Result<(), JournalError> {
         storage.overwrite(&place.name, offset, &zeros[..length])?;
         offset += length as u64;
     }
-    storage.overwrite(&place.name, place.offset, &zeros[..(header_end - place.offset) as usize])?;
+    for word in (place.offset / 4..header_end / 4).rev() {
+        storage.overwrite(&place.name, word * 4, &zeros[..4])?;
+    }
     Ok(())
 }
 
-/// Syncs all that was read, then says so in both marks, for this boot. Returns the next mark's generation.
+/// Makes all that was read durable, and says so in the marks, for this boot. Returns the last segment's next generation.
+///
+/// What no mark vouches for is written once more, with the bytes that are there: after a failed sync the kernel may hold pages that it
+/// takes for written and the disk never got, and would not write again by itself.
 fn make_durable<S: Storage>(storage: &S, place: &Place, boot_id: u64) -> Result<u64, JournalError> {
-    // Segments before were synced before, unless they were written with durability `process`: reading them proved what is in the page
-    // cache, and syncing a clean file costs nothing.
-    for ordinal in (0..=place.header.ordinal).rev() {
-        let name = segment_name(place.header.shard, ordinal);
-        if storage.length(&name).is_err() {
-            break;
+    // Oldest first: a mark says that everything before it is durable, segments before included.
+    for segment in segments(storage, place.header.shard)? {
+        if segment.ordinal < place.header.ordinal && segment.synced() < segment.length {
+            let generation = write_again(storage, &segment, segment.length)? + 1;
+            let mark = SyncMark { generation, offset: segment.length, boot_id };
+            storage.overwrite(&segment.name, mark.slot() as u64, &mark.encode())?;
+            storage.sync(&segment.name)?;
         }
-        storage.sync(&name)?;
     }
-    let offset = if place.sealed { place.header.segment_size } else { place.offset };
-    debug_assert!(offset >= DATA_OFFSET as u64);
-    for generation in place.generation + 1..=place.generation + MARK_OFFSETS.len() as u64 {
-        let mark = SyncMark { generation, offset, boot_id };
+    let end = if place.sealed { place.header.segment_size } else { place.offset };
+    let segment = Segment::examine(storage, place.name.clone(), place.header.ordinal)?;
+    let mut generation = write_again(storage, &segment, end)?;
+    for _ in MARK_OFFSETS {
+        generation += 1;
+        let mark = SyncMark { generation, offset: end, boot_id };
         storage.overwrite(&place.name, mark.slot() as u64, &mark.encode())?;
         storage.sync(&place.name)?;
     }
-    Ok(place.generation + MARK_OFFSETS.len() as u64 + 1)
+    Ok(generation + 1)
+}
+
+/// Writes and syncs what lies between the segment's mark and `end`. Returns the mark's generation.
+fn write_again<S: Storage>(storage: &S, segment: &Segment, end: u64) -> Result<u64, JournalError> {
+    let name = &segment.name;
+    let mut buffer = vec![0; CHUNK];
+    let header = storage.read(name, 0, &mut buffer[..HEADER_LENGTH])?;
+    storage.overwrite(name, 0, &buffer[..header])?;
+    let mut offset = segment.synced().max(DATA_OFFSET as u64);
+    while offset < end {
+        let wanted = CHUNK.min((end - offset) as usize);
+        let count = storage.read(name, offset, &mut buffer[..wanted])?;
+        storage.overwrite(name, offset, &buffer[..count])?;
+        if count < wanted {
+            break;
+        }
+        offset += count as u64;
+    }
+    storage.sync(name)?;
+    Ok(segment.mark.map_or(0, |mark| mark.generation))
 }

@@ -38,6 +38,7 @@ struct Appended {
 pub struct Progress {
     appended: CachePadded<Appended>,
     durable: CachePadded<AtomicU64>,
+    wanted: CachePadded<AtomicU64>,
     failed: CachePadded<AtomicBool>,
     failure: OnceLock<JournalFailure>,
     /// Why the next segment could not be made ready, last time it was tried. Not fatal: room may come back.
@@ -59,10 +60,20 @@ impl Progress {
         Lsn(self.appended.lsn.load(Ordering::Acquire))
     }
 
-    /// Last record that the disk is known to have. With durability `process` it moves only when a segment is full.
+    /// Last record that the disk is known to have. With durability `process` it moves only when [asked for](Progress::want_durable).
     #[inline]
     pub fn durable(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Asks the sync thread to make records up to `lsn` durable, whatever the durability. [`durable`](Progress::durable) tells when. For
+    /// whoever is about to make something durable that presupposes them, such as a snapshot.
+    pub fn want_durable(&self, lsn: Lsn) {
+        self.wanted.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+
+    pub(crate) fn wanted(&self) -> Lsn {
+        Lsn(self.wanted.load(Ordering::Acquire))
     }
 
     /// The verdict that ends everything, once there is one. One load of a line that is never written otherwise.

@@ -1,0 +1,83 @@
+//! A sink that reads every field an encoder would write, and keeps only a sum: the book's work cannot be optimised away.
+
+use std::hint::black_box;
+
+use book::{
+    Cancellation, Cross, CrossExecution, Execution, Modification, OrderView, Replacement,
+    SelfMatchPrevention, Sink,
+};
+
+#[derive(Default)]
+pub struct Digest {
+    pub sum: u64,
+    pub executions: u64,
+}
+
+impl Digest {
+    #[inline]
+    fn order(&mut self, order: &OrderView) {
+        self.sum = self.sum.wrapping_mul(31)
+            ^ (order.order_ref << 32 | u64::from(order.key.user_ref))
+            ^ (u64::from(order.key.party.owner()) << 40 | order.price)
+            ^ (u64::from(order.open) << 32 | u64::from(order.displayed))
+            ^ (u64::from(order.instrument) << 32 | u64::from(order.attributes) | order.side as u64);
+    }
+}
+
+impl Sink for Digest {
+    #[inline]
+    fn accepted(&mut self, order: &OrderView) {
+        self.order(order);
+    }
+    #[inline]
+    fn replaced(&mut self, replacement: &Replacement) {
+        self.order(&replacement.order);
+        self.sum ^= replacement.original_ref ^ u64::from(replacement.original_open);
+    }
+    #[inline]
+    fn withdrawn(&mut self, order_ref: u64, instrument: u32) {
+        self.sum ^= order_ref << 20 ^ u64::from(instrument);
+    }
+    #[inline]
+    fn booked(&mut self, order: &OrderView, replaces: Option<u64>) {
+        self.order(order);
+        self.sum ^= replaces.unwrap_or(0);
+    }
+    #[inline]
+    fn executed(&mut self, execution: &Execution) {
+        self.executions += 1;
+        self.order(&execution.maker);
+        self.order(&execution.taker);
+        self.sum ^= execution.match_number << 32 ^ u64::from(execution.quantity) ^ execution.price;
+    }
+    fn executed_in_cross(&mut self, execution: &CrossExecution) {
+        self.order(&execution.buy);
+        self.order(&execution.sell);
+    }
+    fn crossed(&mut self, cross: &Cross) {
+        self.sum ^= cross.quantity;
+    }
+    #[inline]
+    fn cancelled(&mut self, cancellation: &Cancellation) {
+        self.order(&cancellation.order);
+        self.sum ^= u64::from(cancellation.quantity) << 32
+            ^ u64::from(cancellation.displayed_quantity)
+            ^ cancellation.reason as u64;
+    }
+    fn self_match_prevented(&mut self, prevention: &SelfMatchPrevention) {
+        self.order(&prevention.order);
+    }
+    fn refreshed(&mut self, order: &OrderView, old_ref: u64) {
+        self.order(order);
+        self.sum ^= old_ref;
+    }
+    fn modified(&mut self, modification: &Modification) {
+        self.order(&modification.order);
+    }
+}
+
+impl Drop for Digest {
+    fn drop(&mut self) {
+        black_box(self.sum);
+    }
+}

@@ -65,6 +65,12 @@ impl<L: Log> Core<L> {
         self.apply(input, timestamp_ns)
     }
 
+    /// As [`Core::input`] for an operator's command, which may ask for what is not possible: that is answered, not recorded.
+    pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
+        self.shard.would_apply(input)?;
+        self.input(input, timestamp_ns)
+    }
+
     /// Applies an input that is recorded already.
     pub fn apply(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
         if let Input::SessionOpened(opened) = input

@@ -10,5 +10,7 @@ pub mod runner;
 pub mod shard;
 pub mod snapshot;
 
+pub mod admin;
 pub mod clock;
+pub mod ports;
 pub mod start;

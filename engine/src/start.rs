@@ -1,26 +1,25 @@
 //! From a configuration to running shards: builds every part, starts the threads, and stops them again.
 
+use crate::admin::{AdminRequest, AdminServer, ShardHandle};
 use crate::clock::Clock;
-use crate::config::{Config, Durability, PortKind};
+use crate::config::{Config, Durability, TradingStateName};
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::ingress::verify::{Verifier, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
 use crate::journal::Lsn;
 use crate::journal::writer::{Log, NoJournal};
+use crate::ports::{self, Ports};
 use crate::runner::{RunError, Runner, SharedReport};
 use crate::shard::Shard;
 use crate::shard::input::{Genesis, Input, InstrumentInput};
 use anyhow::Context;
 use book::TradingState;
 use netio::Port;
-use netio::udp::{UdpOptions, UdpPort};
-use std::net::SocketAddr;
+use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-
-use crate::config::TradingStateName;
 
 /// A running engine.
 pub struct Engine {
@@ -28,6 +27,23 @@ pub struct Engine {
     threads: Vec<JoinHandle<Result<(), RunError>>>,
     reports: Vec<SharedReport>,
     _verifier: Verifier,
+    /// Gone when the threads are: the XDP program is detached last.
+    _device: Option<Device>,
+    _admin: Option<AdminServer>,
+}
+
+#[cfg(feature = "xdp")]
+type Device = Box<netio::xdp::XdpDevice>;
+#[cfg(not(feature = "xdp"))]
+type Device = ();
+
+/// What a shard's thread is made of, but for its port.
+struct Parts {
+    shard: usize,
+    accounts: Accounts,
+    verifier: VerifierHandle,
+    report: SharedReport,
+    requests: Consumer<AdminRequest>,
 }
 
 impl Engine {
@@ -37,42 +53,68 @@ impl Engine {
     /// The first part that could not be set up, by name, with what the system said.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let accounts = Accounts::new(config.expanded_accounts().into());
-        let (verifier, handles) = Verifier::start(Arc::clone(&accounts.list), config.engine.shards)
+        let (verifier, verifiers) = Verifier::start(Arc::clone(&accounts.list), config.engine.shards)
             .context("cannot start the verifier thread")?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut engine = Self { stop, threads: Vec::new(), reports: Vec::new(), _verifier: verifier };
-        for (shard, handle) in handles.into_iter().enumerate() {
-            engine.start_shard(config, shard, accounts.clone(), handle)?;
+        let mut handles = Vec::new();
+        let mut parts = Vec::new();
+        for (shard, verifier) in verifiers.into_iter().enumerate() {
+            let report = SharedReport::default();
+            let (handle, requests) = ShardHandle::new(report.clone(), symbols_of(config, shard));
+            handles.push(handle);
+            parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests });
+        }
+        let mut engine = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+            reports: parts.iter().map(|part| part.report.clone()).collect(),
+            _verifier: verifier,
+            _device: None,
+            _admin: None,
+        };
+        // The admin address first: it is the likeliest to be taken, and nothing has to be undone then.
+        engine._admin = config
+            .admin
+            .listen
+            .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles))
+            .transpose()?;
+        match ports::open(config)? {
+            Ports::Udp(ports) => engine.start_shards(config, ports, parts)?,
+            #[cfg(feature = "xdp")]
+            Ports::Xdp(device, ports) => {
+                engine._device = Some(device);
+                engine.start_shards(config, ports, parts)?;
+            }
         }
         Ok(engine)
     }
 
-    fn start_shard(
+    fn start_shards<P: Port + Send + 'static>(
         &mut self,
         config: &Config,
-        shard: usize,
-        accounts: Accounts,
-        verifier: VerifierHandle,
+        ports: Vec<P>,
+        parts: Vec<Parts>,
     ) -> anyhow::Result<()> {
-        let port = open_udp(config, shard)?;
-        let core = new_core(config, shard, NoJournal::default())?;
-        let mut ingress = Ingress::new(&config.session, accounts, verifier);
-        ingress.adopt(&core);
-        let report = SharedReport::default();
-        self.reports.push(report.clone());
-        let gated = config.journal.durability == Durability::Disk;
-        let runner = Runner::new(
-            port,
-            ingress,
-            core,
-            Clock::new(0),
-            config.engine.idle,
-            gated,
-            Arc::clone(&self.stop),
-            report,
-        );
-        let core = config.engine.cores.get(shard).copied();
-        self.spawn(shard, core, runner)
+        for (port, part) in ports.into_iter().zip(parts) {
+            let Parts { shard, accounts, verifier, report, requests } = part;
+            tracing::info!(shard, address = %ports::address(config, shard), "listening");
+            let core = new_core(config, shard, NoJournal::default())?;
+            let mut ingress = Ingress::new(&config.session, accounts, verifier);
+            ingress.adopt(&core);
+            let gated = config.journal.durability == Durability::Disk;
+            let runner = Runner::new(
+                port,
+                ingress,
+                core,
+                Clock::new(0),
+                config.engine.idle,
+                gated,
+                Arc::clone(&self.stop),
+                report,
+                requests,
+            );
+            self.spawn(shard, config.engine.cores.get(shard).copied(), runner)?;
+        }
+        Ok(())
     }
 
     fn spawn<P: Port + Send + 'static, L: Log + Send + 'static>(
@@ -126,22 +168,6 @@ impl Engine {
     }
 }
 
-fn open_udp(config: &Config, shard: usize) -> anyhow::Result<UdpPort> {
-    if config.network.port == PortKind::Xdp {
-        anyhow::bail!("this build has no AF_XDP port; set network.port to \"udp\" or \"auto\"");
-    }
-    let local = SocketAddr::new(config.network.listen, config.network.base_port + shard as u16);
-    let options = UdpOptions {
-        receive_buffer_bytes: Some(config.network.receive_buffer_bytes),
-        send_buffer_bytes: Some(config.network.send_buffer_bytes),
-        busy_poll_us: (config.network.busy_poll_us > 0).then_some(config.network.busy_poll_us),
-        ..UdpOptions::default()
-    };
-    let port = UdpPort::bind(local, &options).with_context(|| format!("shard {shard}"))?;
-    tracing::info!(shard, %local, granted = ?port.granted(), "listening on kernel UDP");
-    Ok(port)
-}
-
 /// A shard at its beginning: genesis, firms, instruments.
 fn new_core<L: Log>(config: &Config, shard: usize, log: L) -> anyhow::Result<Core<L>> {
     let genesis = Genesis {
@@ -188,6 +214,13 @@ fn new_core<L: Log>(config: &Config, shard: usize, log: L) -> anyhow::Result<Cor
     Ok(core)
 }
 
+fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {
+    (0..config.instruments.len())
+        .filter(|&index| config.shard_of(index) == shard)
+        .map(|index| crate::config::padded(&config.instruments[index].symbol))
+        .collect()
+}
+
 fn trading_state(name: TradingStateName) -> TradingState {
     match name {
         TradingStateName::PreOpen => TradingState::PreOpen,
@@ -199,7 +232,7 @@ fn trading_state(name: TradingStateName) -> TradingState {
 }
 
 /// Keeps the calling thread on one CPU; without the permission it runs where it may, and says so.
-fn pin(core: usize) {
+pub fn pin(core: usize) {
     let mut set = nix::sched::CpuSet::new();
     let pinned =
         set.set(core).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));

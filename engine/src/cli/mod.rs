@@ -1,5 +1,6 @@
 //! What the user types, and what comes back on the terminal.
 
+mod echo;
 mod hash_password;
 mod run;
 
@@ -7,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::config::{Config, ConfigError, Override, load};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// An order-matching engine whose order path bypasses the kernel.
 #[derive(Parser)]
@@ -22,6 +24,8 @@ enum Command {
     Run(ConfigArgs),
     /// Read a configuration and say what it amounts to, or what is wrong with it.
     Check(ConfigArgs),
+    /// Send every datagram back: the limit of a port, to compare the engine with.
+    Echo(echo::EchoArgs),
     /// Read a password from standard input and print the hash that an account's `password_hash` takes.
     HashPassword(hash_password::HashPasswordArgs),
 }
@@ -49,9 +53,16 @@ impl ConfigArgs {
 
 impl Cli {
     pub fn execute(&self) -> ExitCode {
+        let filter = EnvFilter::try_from_env("PITLANE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .init();
         let outcome = match &self.command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => run::check(args),
+            Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),
         };
         match outcome {

@@ -103,11 +103,10 @@ pub struct NetworkConfig {
     /// CIDR prefixes that may send orders; empty means any source.
     pub allow: Vec<String>,
     /// Datagrams per second and source address let through by the XDP program; 0 is no limit.
-    pub rate_per_source: u64,
-    pub burst_per_source: u64,
-    /// Umem frames per AF_XDP socket, a power of two.
-    pub frames: u32,
-    pub huge_pages: bool,
+    pub rate_per_source: u32,
+    pub burst_per_source: u32,
+    /// Descriptors of each AF_XDP ring, a power of two; twice as many frames.
+    pub ring_depth: u32,
     /// Microseconds of SO_BUSY_POLL; 0 is off.
     pub busy_poll_us: u32,
     pub receive_buffer_bytes: usize,
@@ -284,8 +283,7 @@ impl Default for NetworkConfig {
             allow: Vec::new(),
             rate_per_source: 0,
             burst_per_source: 0,
-            frames: 8192,
-            huge_pages: true,
+            ring_depth: 2048,
             busy_poll_us: 0,
             receive_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,

@@ -176,11 +176,11 @@ fn validate(config: &Config, origin: &str) -> Result<(), ConfigError> {
             "one queue per shard, or none",
         );
     }
-    if !network.frames.is_power_of_two() || network.frames < 512 || network.frames > 1 << 20 {
+    if !network.ring_depth.is_power_of_two() || network.ring_depth < 64 || network.ring_depth > 1 << 16 {
         return invalid(
-            "network.frames".into(),
-            network.frames.to_string(),
-            "a power of two, 512 to 1048576",
+            "network.ring_depth".into(),
+            network.ring_depth.to_string(),
+            "a power of two, 64 to 65536",
         );
     }
     if network.rate_per_source > 0 && network.burst_per_source == 0 {

@@ -6,6 +6,7 @@ mod wheel;
 
 pub use report::{Report, SharedReport};
 
+use crate::admin::AdminRequest;
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::egress::{self, Gate, Route};
@@ -15,6 +16,7 @@ use crate::journal::writer::Log;
 use crate::shard::input::{Input, SessionId};
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Port, PortError};
+use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,6 +43,7 @@ pub struct Runner<P: Port, L: Log> {
     gate: Option<Gate>,
     stop: Arc<AtomicBool>,
     report: SharedReport,
+    requests: Consumer<AdminRequest>,
     next_report_ns: u64,
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
@@ -68,6 +71,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         gated: bool,
         stop: Arc<AtomicBool>,
         report: SharedReport,
+        requests: Consumer<AdminRequest>,
     ) -> Self {
         Self {
             wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
@@ -80,6 +84,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             gate: gated.then(Gate::new),
             stop,
             report,
+            requests,
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
             next_attention_ns: 0,
@@ -140,6 +145,12 @@ impl<P: Port, L: Log> Runner<P, L> {
             self.core.egress.session(session).stream.on_timer(now.monotonic_ns);
             self.ingress.on_timer(session, now, &mut self.core);
             self.core.egress.mark(session);
+        }
+        while let Ok(AdminRequest { input, answer }) = self.requests.pop() {
+            busy = true;
+            let outcome = self.core.operate(&input, now.timestamp_ns).map_err(|error| error.to_string());
+            // Whoever asked may have given up waiting.
+            let _ = answer.send(outcome);
         }
         if now.monotonic_ns >= self.next_timer_ns {
             self.next_timer_ns = now.monotonic_ns + TIMER_INTERVAL_NS;

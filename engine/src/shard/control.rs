@@ -82,6 +82,21 @@ impl Shard {
         }
     }
 
+    /// Whether an operator's input follows from the state, without applying it.
+    pub fn would_apply(&self, input: &Input<'_>) -> Result<(), ApplyError> {
+        match input {
+            Input::SetState { symbol: Some(symbol), .. }
+            | Input::Restriction { symbol, .. }
+            | Input::ReferencePrice { symbol, .. } => self.instrument_named(symbol).map(|_| ()),
+            Input::KillSwitch { scope: KillScope::Session(session), .. }
+            | Input::SessionRisk { session, .. } => match self.traders.get(*session as usize) {
+                Some(_) => Ok(()),
+                None => Err(ApplyError::UnknownSession(*session)),
+            },
+            _ => Ok(()),
+        }
+    }
+
     fn instrument_named(&self, symbol: &[u8; 8]) -> Result<u32, ApplyError> {
         self.symbols.get(symbol).ok_or_else(|| ApplyError::UnknownSymbol(text(symbol)))
     }

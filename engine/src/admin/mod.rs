@@ -1,0 +1,108 @@
+//! What operators and monitoring talk to: health, metrics and commands over HTTP, on a thread of its own. Not the order
+//! path: a command reaches its shard as a journaled input, through a bounded ring.
+
+mod commands;
+mod metrics;
+
+use crate::runner::SharedReport;
+use crate::shard::input::Input;
+use anyhow::Context;
+use axum::Router;
+use axum::routing::{get, post};
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// Commands that may wait for a shard.
+const COMMANDS_WAITING: usize = 64;
+
+/// A command on its way to a shard; the answer is what came of it.
+pub struct AdminRequest {
+    pub input: Input<'static>,
+    pub answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the admin server knows of a shard.
+pub struct ShardHandle {
+    pub report: SharedReport,
+    requests: Mutex<Producer<AdminRequest>>,
+    pub symbols: Vec<[u8; 8]>,
+}
+
+impl ShardHandle {
+    /// A shard's two ends: the server's handle, and the ring that the shard's thread reads.
+    pub fn new(report: SharedReport, symbols: Vec<[u8; 8]>) -> (Self, Consumer<AdminRequest>) {
+        let (requests, consumer) = RingBuffer::new(COMMANDS_WAITING);
+        (Self { report, requests: Mutex::new(requests), symbols }, consumer)
+    }
+}
+
+/// The server's state, shared by its handlers.
+pub struct Admin {
+    pub shards: Vec<ShardHandle>,
+    token: Option<String>,
+}
+
+/// The running server; it stops when this is dropped.
+pub struct AdminServer {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminServer {
+    /// Binds and serves.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn start(
+        listen: SocketAddr,
+        token: Option<String>,
+        shards: Vec<ShardHandle>,
+    ) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind(listen)
+            .with_context(|| format!("admin.listen: cannot bind {listen}"))?;
+        listener.set_nonblocking(true)?;
+        let admin = Arc::new(Admin { shards, token });
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            let served = runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let stopped = async {
+                    // Dropped or sent: both mean stop.
+                    let _ = stopped.await;
+                };
+                axum::serve(listener, router(admin)).with_graceful_shutdown(stopped).await
+            });
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin server ended");
+            }
+        })?;
+        tracing::info!(%listen, "admin: /live /ready /metrics");
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The server may have ended before.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/report", get(metrics::report))
+        .route("/commands/{command}", post(commands::command))
+        .with_state(admin)
+}

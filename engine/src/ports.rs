@@ -1,0 +1,101 @@
+//! Opens the packet port of every shard, the best that the configuration and the machine allow. Not the data path.
+
+use crate::config::{Config, PortKind};
+use anyhow::Context;
+use netio::udp::{UdpOptions, UdpPort};
+use std::net::SocketAddr;
+
+#[cfg(feature = "xdp")]
+use {
+    crate::config::ZeroCopy,
+    netio::xdp::{BusyPoll, DeviceConfig, Ladder, Rung, XdpDevice, XdpPort},
+    xdp_prog::{Network, Rate, XdpMode},
+};
+
+/// One port for each shard, in order.
+pub enum Ports {
+    Udp(Vec<UdpPort>),
+    /// The device holds the program: it is detached when this is dropped.
+    #[cfg(feature = "xdp")]
+    Xdp(Box<XdpDevice>, Vec<XdpPort>),
+}
+
+/// Opens them.
+///
+/// # Errors
+/// What could not be opened and why; with `port = "auto"` only kernel UDP's reasons, AF_XDP's are logged.
+pub fn open(config: &Config) -> anyhow::Result<Ports> {
+    match config.network.port {
+        PortKind::Udp => open_udp(config).map(Ports::Udp),
+        PortKind::Xdp => open_xdp(config).context("network.port is \"xdp\""),
+        PortKind::Auto if config.network.interface.is_none() => {
+            tracing::info!("kernel UDP: network.interface is not set, so there is nothing to open AF_XDP on");
+            open_udp(config).map(Ports::Udp)
+        }
+        PortKind::Auto => open_xdp(config).or_else(|error| {
+            tracing::warn!("stepping down to kernel UDP: {error:#}");
+            open_udp(config).map(Ports::Udp)
+        }),
+    }
+}
+
+/// The address that shard `shard` listens on.
+pub fn address(config: &Config, shard: usize) -> SocketAddr {
+    SocketAddr::new(config.network.listen, config.network.base_port + shard as u16)
+}
+
+fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
+    let network = &config.network;
+    let options = UdpOptions {
+        receive_buffer_bytes: Some(network.receive_buffer_bytes),
+        send_buffer_bytes: Some(network.send_buffer_bytes),
+        busy_poll_us: (network.busy_poll_us > 0).then_some(network.busy_poll_us),
+        ..UdpOptions::default()
+    };
+    (0..config.engine.shards)
+        .map(|shard| {
+            let local = address(config, shard);
+            UdpPort::bind(local, &options).with_context(|| format!("shard {shard} on UDP port {local}"))
+        })
+        .collect()
+}
+
+#[cfg(not(feature = "xdp"))]
+fn open_xdp(_: &Config) -> anyhow::Result<Ports> {
+    anyhow::bail!("this build is without AF_XDP (cargo feature \"xdp\")")
+}
+
+#[cfg(feature = "xdp")]
+fn open_xdp(config: &Config) -> anyhow::Result<Ports> {
+    let (device, ports) = XdpDevice::open(&device_config(config)?)?;
+    Ok(Ports::Xdp(Box::new(device), ports))
+}
+
+#[cfg(feature = "xdp")]
+fn device_config(config: &Config) -> anyhow::Result<DeviceConfig> {
+    let network = &config.network;
+    let interface = network.interface.as_deref().context("network.interface is not set")?;
+    let mut device = DeviceConfig::new(interface);
+    device.ladder = match network.zero_copy {
+        ZeroCopy::Auto => Ladder::Best,
+        ZeroCopy::Require => Ladder::Only(Rung { mode: XdpMode::Native, zero_copy: true }),
+        ZeroCopy::Off => Ladder::Only(Rung { mode: XdpMode::Native, zero_copy: false }),
+    };
+    device.busy_poll = (network.busy_poll_us > 0)
+        .then(|| BusyPoll { microseconds: network.busy_poll_us, ..BusyPoll::default() });
+    device.ring_depth = network.ring_depth;
+    device.prefill = network.ring_depth;
+    for prefix in &network.allow {
+        let allowed: Network = prefix.parse().with_context(|| format!("network.allow: {prefix:?}"))?;
+        device.settings = device.settings.allow(allowed);
+    }
+    device.settings = device.settings.rate(
+        (network.rate_per_source > 0)
+            .then_some(Rate { per_second: network.rate_per_source, burst: network.burst_per_source }),
+    );
+    for shard in 0..config.engine.shards {
+        let port = address(config, shard).port();
+        device = device.queue(config.queue_of(shard), network.listen, port..=port);
+    }
+    Ok(device)
+}

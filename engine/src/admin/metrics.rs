@@ -10,7 +10,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// Name, help and reading of every counter.
-type Metric = (&'static str, &'static str, fn(&Report) -> u64);
+type Metric = (&'static str, &'static str, Reading);
+type Reading = fn(&Report) -> u64;
 
 const COUNTERS: &[Metric] = &[
     ("rx_datagrams", "Datagrams received by the port", |r| r.port.rx_datagrams),
@@ -40,7 +41,7 @@ const COUNTERS: &[Metric] = &[
 ];
 
 /// Datagrams and blocks refused, by reason: one metric with a label.
-const REFUSED: &[(&str, fn(&Report) -> u64)] = &[
+const REFUSED: &[(&str, Reading)] = &[
     ("short", |r| r.ingress.short),
     ("unknown_token", |r| r.ingress.unknown_token),
     ("foreign_source", |r| r.ingress.foreign_source),

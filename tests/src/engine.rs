@@ -174,7 +174,8 @@ impl Engine {
                     self.log_text()
                 )));
             }
-            if matches!(self.get("/ready"), Ok((200, _))) {
+            // Without an admin port only its log tells.
+            if matches!(self.get("/ready"), Ok((200, _))) || self.log_text().contains(" ready ") {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -1,6 +1,7 @@
 //! What the end-to-end suites and the benchmark harness share: hosts, processes, clients. Not a test itself, and used by nothing else.
 
 pub mod bench;
+pub mod client;
 pub mod engine;
 pub mod ping;
 pub mod process;

@@ -4,6 +4,7 @@ Not a general event loop: everything happens inside `send`, `receive` and `idle`
 than the engine's session timeout (15 s) without calling one of them is logged out.
 """
 
+import collections
 import select
 import socket
 import time
@@ -21,6 +22,7 @@ ACKNOWLEDGE_EVERY = 16
 ACKNOWLEDGE_SECONDS = 0.01
 # Early datagrams kept while a gap is repaired.
 PARKED_MESSAGES = 4096
+EARLY_DATAGRAMS = 64
 # Messages sent and not yet acknowledged; `send` waits when there are more.
 WINDOW_MESSAGES = 1024
 
@@ -48,6 +50,7 @@ class Session:
         self._socket.setblocking(False)
         self._ended = False
         self._ready = []  # answers in order, not yet handed out
+        self._early = collections.deque(maxlen=EARLY_DATAGRAMS)  # overtook the answer to the login
         self._parked = {}  # sequence -> answer, early
         self._unacknowledged = {}  # our sequence -> message
         self._received_since_ack = 0
@@ -125,6 +128,9 @@ class Session:
         self._last_sent = self._last_heard = self._progress_at = time.monotonic()
         # A session that exists already goes on where it was: the engine's acknowledgement of our stream says where.
         self._adopt_upstream = True
+        for datagram in self._early:
+            self._handle(datagram)
+        self._early.clear()
         self._acknowledge()
         until = time.monotonic() + LOGIN_REPEAT_SECONDS
         while self._adopt_upstream and time.monotonic() < until:
@@ -137,11 +143,13 @@ class Session:
             if not select.select([self._socket], [], [], left)[0]:
                 break
             try:
-                name, _, _, messages = moldudp64.split(self._socket.recv(65535))
+                datagram = self._socket.recv(65535)
+                name, _, _, messages = moldudp64.split(datagram)
             except (moldudp64.Malformed, OSError):
                 continue
             if name == moldudp64.CONTROL_SESSION and messages and messages[0][:1] in (b"A", b"J"):
                 return messages[0]
+            self._early.append(datagram)
         return b""
 
     def _send_batch(self, batch) -> None:

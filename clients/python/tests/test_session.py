@@ -61,8 +61,9 @@ class StandIn(threading.Thread):
         if name == moldudp64.CONTROL_SESSION and messages[0][:1] == b"L":
             if self.reject:
                 return self.send(moldudp64.control(b"J" + self.reject))
-            self.send(moldudp64.control(b"AD" + TOKEN + b"1".rjust(20)))
-            return self.send(moldudp64.header(b"U" + TOKEN, len(self.upstream) + 1, 0))
+            # In this order on purpose: datagrams may overtake each other.
+            self.send(moldudp64.header(b"U" + TOKEN, len(self.upstream) + 1, 0))
+            return self.send(moldudp64.control(b"AD" + TOKEN + b"1".rjust(20)))
         if name == b"U" + TOKEN and messages:
             for number, message in enumerate(messages, sequence):
                 if number == len(self.upstream) + 1:

@@ -1,1 +1,63 @@
-//! skeleton
+//! Load generator and verifier for the Pitlane matching engine: it drives one from outside and trusts nothing it says.
+//!
+//! ```text
+//!             mix (what)   pace (when)
+//!                  \        /
+//!   worker: one thread, one port, many traders
+//!             trader = client (login, two streams) + account (every order and its answer)
+//!                  |
+//!             report: tables, JSON, .hgrm, HTML
+//! ```
+//! [`replay`] sends the order flow of a historical file instead and compares every answer with what the file implies.
+
+pub mod account;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod commands;
+pub mod credentials;
+pub mod directory;
+pub mod fan;
+pub mod mix;
+pub mod pace;
+pub mod parse;
+pub mod ports;
+pub mod progress;
+pub mod random;
+pub mod replay;
+pub mod report;
+pub mod run;
+pub mod search;
+pub mod stalls;
+pub mod trader;
+pub mod worker;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// Parses the command line and carries it out. 0: everything as it should be; 1: could not be done; 2: done, and the
+/// engine lost, doubled or changed something.
+pub fn main() -> ExitCode {
+    let level = tracing_subscriber::EnvFilter::try_from_env("PITLANE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    let result = match Cli::parse().command {
+        Command::Run(args) => commands::run(&args),
+        Command::Search(args) => commands::run_search(&args),
+        Command::Report(args) => commands::show_reports(&args),
+        Command::Replay(_) | Command::Echo(_) => Err(anyhow::anyhow!("not part of this build")),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod worker_tests;

@@ -1,0 +1,296 @@
+//! Makes the report of a run from what its workers left behind.
+
+use hdrhistogram::Histogram;
+use wire::ouch::reject_reason;
+
+use super::{
+    Baseline, ClientLatency, GeneratorReport, Latency, MixReport, OutsideReport, Range, RejectReport, Report,
+    RequestReport, SCHEMA_VERSION, TimelinePoint, TransportReport,
+};
+use crate::account::{Counts, Events, LATENCY_NS_MAX, RequestKind};
+use crate::mix::MixSettings;
+use crate::stalls::GAP_STEPS_NS;
+use crate::worker::Finished;
+
+/// The earlier platform's load test: ten Python clients for 60 s.
+const BASELINE_ORDERS_PER_SECOND: f64 = 2554.0;
+const BASELINE_MEAN_LATENCY_NS: f64 = 3_910_000.0;
+const BASELINE_WHAT: &str = "earlier platform: 10 concurrent Python clients over a batching backend, 60 s, 153,256 orders, \
+                             2,554 orders/s over all clients, mean latency 3.91 ms from order to answer";
+
+/// One client at the end of a run.
+pub struct ClientResult {
+    pub user: String,
+    pub measured: Counts,
+    pub last_answer_ns: u64,
+    pub latency: Histogram<u64>,
+}
+
+/// Everything a report is made of, apart from its labels.
+pub struct Outcome {
+    pub clients: Vec<ClientResult>,
+    pub measured: Counts,
+    pub warmup: Counts,
+    pub cleanup: Counts,
+    pub events: Events,
+    pub latency: Histogram<u64>,
+    pub generator: GeneratorReport,
+    pub transport: TransportReport,
+    pub measure_from_ns: u64,
+    pub measure_until_ns: u64,
+}
+
+impl Outcome {
+    /// Takes the workers' results together. The clients come out in the sequence of their users' names.
+    pub fn collect(workers: Vec<Finished>) -> Self {
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+            .unwrap_or_else(|_| unreachable!("the bounds are constants that the histogram accepts"));
+        let mut outcome = Outcome {
+            clients: Vec::new(),
+            measured: Counts::default(),
+            warmup: Counts::default(),
+            cleanup: Counts::default(),
+            events: Events::default(),
+            latency,
+            generator: GeneratorReport::default(),
+            transport: TransportReport::default(),
+            measure_from_ns: u64::MAX,
+            measure_until_ns: 0,
+        };
+        let mut messages = 0;
+        let mut datagrams = 0;
+        for worker in workers {
+            outcome.generator.stalls.add(&worker.stalls);
+            outcome.generator.stray_datagrams += worker.strays;
+            outcome.measure_from_ns = outcome.measure_from_ns.min(worker.measure_from_ns);
+            outcome.measure_until_ns = outcome.measure_until_ns.max(worker.measure_until_ns);
+            let port = worker.port;
+            let transport = &mut outcome.transport;
+            transport.sent_datagrams += port.tx_datagrams;
+            transport.received_datagrams += port.rx_datagrams;
+            transport.receive_drops += port.rx_dropped.total();
+            transport.transmit_drops += port.tx_dropped;
+            transport.transmit_full += port.tx_full;
+            transport.kicks += port.kicks;
+            for mut trader in worker.traders {
+                transport.logins += trader.client.logins_sent;
+                transport.reconnections += trader.client.reconnections;
+                if let Some(duplex) = trader.client.duplex() {
+                    let (sent, received) = (duplex.send.statistics(), duplex.receive.statistics());
+                    transport.retransmitted_datagrams += sent.retransmitted_datagrams;
+                    transport.retransmitted_messages += sent.retransmitted_messages;
+                    transport.probes += sent.probes;
+                    transport.gap_requests_received += sent.requests;
+                    transport.gap_requests_sent += received.requests_sent;
+                    transport.duplicate_datagrams += received.duplicates;
+                    transport.early_datagrams += received.parked;
+                    messages += sent.messages;
+                    datagrams += sent.datagrams;
+                }
+                outcome.measured.add(&trader.account.measured);
+                outcome.warmup.add(&trader.account.warmup);
+                outcome.cleanup.add(&trader.account.cleanup);
+                outcome.events.add(&trader.account.events);
+                let latency = trader.account.latency().clone();
+                // Same bounds: every value of a client fits.
+                let _ = outcome.latency.add(&latency);
+                outcome.clients.push(ClientResult {
+                    user: trader.client.credentials().user(),
+                    measured: trader.account.measured.clone(),
+                    last_answer_ns: trader.account.last_answer_ns(),
+                    latency,
+                });
+            }
+        }
+        outcome.transport.messages_per_datagram = ratio(messages as f64, datagrams as f64);
+        outcome.generator.malformed_messages = outcome.events.malformed;
+        outcome.generator.other_messages = outcome.events.other;
+        outcome.clients.sort_by(|a, b| a.user.cmp(&b.user));
+        outcome
+    }
+
+    /// Time over which rates are taken: to the last answer, so that answers which came late do not flatter.
+    fn seconds(&self, last_answer_ns: u64) -> f64 {
+        let until_ns = last_answer_ns.max(self.measure_until_ns);
+        until_ns.saturating_sub(self.measure_from_ns) as f64 / 1e9
+    }
+}
+
+/// Fills in everything that the outcome determines.
+pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>) {
+    let measured = &outcome.measured;
+    report.schema_version = SCHEMA_VERSION;
+    report.tool = concat!("pitlane-loadgen ", env!("CARGO_PKG_VERSION")).to_owned();
+    report.clients = outcome.clients.len() as u32;
+    report.orders = measured.sent_total();
+    report.answered = measured.answered_total();
+    report.answered_by_execution = measured.overtaken;
+    report.lost = measured.lost;
+    report.duplicated = outcome.events.duplicated;
+    report.unknown_answers = outcome.events.unknown;
+    report.success_rate = ratio(report.answered as f64, report.orders as f64);
+    let last_answer_ns = outcome.clients.iter().map(|client| client.last_answer_ns).max().unwrap_or(0);
+    let seconds = outcome.seconds(last_answer_ns);
+    report.duration_seconds = seconds;
+    report.orders_per_second = ratio(report.answered as f64, seconds);
+    report.per_client_latency = outcome
+        .clients
+        .iter()
+        .map(|client| ClientLatency {
+            user: client.user.clone(),
+            orders: client.measured.sent_total(),
+            lost: client.measured.lost,
+            orders_per_second: ratio(client.measured.answered_total() as f64, seconds),
+            latency_ns: latency(&client.latency),
+        })
+        .collect();
+    report.per_client = report.per_client_latency.iter().map(|client| client.orders_per_second).collect();
+    report.per_client_range = range(&report.per_client);
+    report.latency_ns = latency(&outcome.latency);
+    report.percentiles = percentiles(&outcome.latency);
+    report.requests = RequestKind::ALL
+        .into_iter()
+        .map(|kind| RequestReport {
+            kind: kind.name().into(),
+            sent: measured.sent[kind as usize],
+            answered: measured.answered[kind as usize],
+        })
+        .collect();
+    report.rejected = measured.rejected_total();
+    report.rejects = (measured.rejected.iter().enumerate().filter(|(_, count)| **count > 0))
+        .map(|(code, &count)| RejectReport {
+            code: code as u16,
+            reason: reject_reason::name(code as u16).into(),
+            count,
+        })
+        .collect();
+    report.executions = outcome.events.executions;
+    report.executed_quantity = outcome.events.executed_quantity;
+    report.cancels_unrequested = outcome.events.cancels_unrequested;
+    report.outside_measurement = OutsideReport {
+        warmup_orders: outcome.warmup.sent_total(),
+        warmup_lost: outcome.warmup.lost,
+        warmup_rejected: outcome.warmup.rejected_total(),
+        cleanup_orders: outcome.cleanup.sent_total(),
+        cleanup_lost: outcome.cleanup.lost,
+    };
+    report.generator = outcome.generator;
+    report.transport = outcome.transport;
+    report.baseline = Baseline {
+        what: BASELINE_WHAT.into(),
+        orders_per_second: BASELINE_ORDERS_PER_SECOND,
+        orders_per_second_ratio: report.orders_per_second / BASELINE_ORDERS_PER_SECOND,
+        mean_latency_ns: BASELINE_MEAN_LATENCY_NS,
+        mean_latency_ratio: report.latency_ns.mean / BASELINE_MEAN_LATENCY_NS,
+    };
+    report.timeline = timeline;
+    warn(report);
+}
+
+pub fn describe_mix(settings: &MixSettings, symbols: usize) -> MixReport {
+    MixReport {
+        seed: settings.seed,
+        enter: settings.enter_weight,
+        cancel: settings.cancel_weight,
+        replace: settings.replace_weight,
+        crossing: settings.crossing,
+        symbols: symbols as u32,
+        price_start: settings.price_start,
+        walk_ticks: settings.walk_ticks,
+        quantity_min: settings.quantity_min,
+        quantity_max: settings.quantity_max,
+        open_orders_max: settings.open_orders_max,
+    }
+}
+
+fn warn(report: &mut Report) {
+    let mut warnings = Vec::new();
+    let (orders, stalls) = (report.orders, report.generator.stalls);
+    let share = |part: u64| 100.0 * ratio(part as f64, orders as f64);
+    if orders == 0 {
+        warnings.push("no order was sent in the measured time".to_owned());
+    }
+    if stalls.late_orders * 100 > orders {
+        warnings.push(format!(
+            "{:.1}% of the orders left more than 100 us late: the generator or its window was the limit, not the schedule",
+            share(stalls.late_orders)
+        ));
+    }
+    if stalls.gaps_above[1] > 0 {
+        warnings.push(format!(
+            "the generator's own loop stood still for more than {} ms {} times (longest {:.1} ms): the high percentiles \
+             hold these pauses",
+            GAP_STEPS_NS[1] / 1_000_000,
+            stalls.gaps_above[1],
+            stalls.gap_ns_max as f64 / 1e6
+        ));
+    }
+    for reject in &report.rejects {
+        let mut text = format!("{} orders rejected: {} ({:#06x})", reject.count, reject.reason, reject.code);
+        match reject.code {
+            reject_reason::INVALID_SYMBOL => {
+                text += "; does the engine know the instruments of --symbols, on these shards?"
+            }
+            reject_reason::INVALID_PRICE | reject_reason::FAT_FINGER | reject_reason::RISK_FAT_FINGER => {
+                text +=
+                    "; does --price-start lie within the instrument's price collar, and --tick on its tick?";
+            }
+            reject_reason::INVALID_QUANTITY => {
+                text += "; does --quantity fit the instrument's lot and maximum?"
+            }
+            _ => {}
+        }
+        warnings.push(text);
+    }
+    if report.transport.reconnections > 0 {
+        warnings.push(format!("{} sessions were silent and logged in again", report.transport.reconnections));
+    }
+    report.warnings.extend(warnings);
+}
+
+pub fn latency(histogram: &Histogram<u64>) -> Latency {
+    if histogram.is_empty() {
+        return Latency::default();
+    }
+    let at = |quantile| histogram.value_at_quantile(quantile);
+    Latency {
+        min: histogram.min(),
+        mean: histogram.mean(),
+        median: at(0.5),
+        stdev: histogram.stdev(),
+        p90: at(0.9),
+        p99: at(0.99),
+        p99_9: at(0.999),
+        p99_99: at(0.9999),
+        max: histogram.max(),
+    }
+}
+
+/// Points for a plot whose axis counts nines: ten to each.
+fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let nines = (histogram.len() as f64).log10().clamp(1.0, 7.0);
+    let mut points: Vec<(f64, u64)> = (0..=(nines * 10.0) as u32)
+        .map(|step| 1.0 - 10f64.powf(-f64::from(step) / 10.0))
+        .map(|quantile| (100.0 * quantile, histogram.value_at_quantile(quantile)))
+        .collect();
+    points.push((100.0, histogram.max()));
+    points
+}
+
+fn range(values: &[f64]) -> Range {
+    if values.is_empty() {
+        return Range::default();
+    }
+    Range {
+        min: values.iter().copied().fold(f64::INFINITY, f64::min),
+        mean: values.iter().sum::<f64>() / values.len() as f64,
+        max: values.iter().copied().fold(0.0, f64::max),
+    }
+}
+
+pub fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}

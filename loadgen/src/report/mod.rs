@@ -1,0 +1,220 @@
+//! The result of a run as data: what JSON holds, tables show and pages plot. It measures nothing.
+
+pub mod assemble;
+pub mod hgrm;
+pub mod host;
+pub mod html;
+pub mod table;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stalls::Stalls;
+
+pub use host::HostFacts;
+
+/// Version of the JSON layout. Later versions only add fields.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The result of a run. Fields that a file does not have are read as empty, so that older reports can be compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    pub schema_version: u32,
+    /// Program and version that measured.
+    pub tool: String,
+    /// Name of the run in comparisons.
+    pub label: String,
+    /// Seconds since 1970.
+    pub started_at: u64,
+    /// `udp` or `xdp`, with the mode that was got.
+    pub port: String,
+    pub target: String,
+    pub shards: u32,
+    pub threads: u32,
+    pub clients: u32,
+
+    /// Requests sent in the measured time, warm-up and clean-up excluded.
+    pub orders: u64,
+    /// Requests that got their answer; includes `answered_by_execution`.
+    pub answered: u64,
+    /// Cancels and replaces whose order was executed before they arrived: OUCH answers them with the execution alone.
+    pub answered_by_execution: u64,
+    pub lost: u64,
+    /// Second answers, and executions or cancels beyond an order's quantity, seen above the stream.
+    pub duplicated: u64,
+    /// Messages about orders that were never sent.
+    pub unknown_answers: u64,
+    /// Answered / sent, 0 to 1.
+    pub success_rate: f64,
+    /// Answered requests per second, from the first intended time to the last answer.
+    pub orders_per_second: f64,
+    /// The same for each client.
+    pub per_client: Vec<f64>,
+    pub per_client_range: Range,
+    pub latency_ns: Latency,
+    pub per_client_latency: Vec<ClientLatency>,
+
+    pub duration_seconds: f64,
+    pub warmup_seconds: f64,
+    pub pace: String,
+    /// Open loop: orders per second that were intended.
+    pub intended_orders_per_second: Option<f64>,
+    pub window: Option<u32>,
+    pub orders_per_datagram_limit: Option<u32>,
+    pub mix: MixReport,
+    pub requests: Vec<RequestReport>,
+    pub rejected: u64,
+    pub rejects: Vec<RejectReport>,
+    pub executions: u64,
+    pub executed_quantity: u64,
+    pub cancels_unrequested: u64,
+    pub outside_measurement: OutsideReport,
+    pub generator: GeneratorReport,
+    pub transport: TransportReport,
+    pub baseline: Baseline,
+    pub host: HostFacts,
+    /// Answered requests in each second, over all clients, warm-up included.
+    pub timeline: Vec<TimelinePoint>,
+    /// The latency distribution: percentile and nanoseconds.
+    pub percentiles: Vec<(f64, u64)>,
+    /// What a reader has to know before believing the figures.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Range {
+    pub min: f64,
+    pub mean: f64,
+    pub max: f64,
+}
+
+/// Nanoseconds from the intended sending to the first answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Latency {
+    pub min: u64,
+    pub mean: f64,
+    pub median: u64,
+    pub stdev: f64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p99_9: u64,
+    pub p99_99: u64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientLatency {
+    pub user: String,
+    pub orders: u64,
+    pub lost: u64,
+    pub orders_per_second: f64,
+    pub latency_ns: Latency,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MixReport {
+    pub seed: u64,
+    pub enter: u32,
+    pub cancel: u32,
+    pub replace: u32,
+    pub crossing: f64,
+    pub symbols: u32,
+    pub price_start: u64,
+    pub walk_ticks: u32,
+    pub quantity_min: u32,
+    pub quantity_max: u32,
+    pub open_orders_max: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestReport {
+    pub kind: String,
+    pub sent: u64,
+    pub answered: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RejectReport {
+    pub code: u16,
+    pub reason: String,
+    pub count: u64,
+}
+
+/// Requests before and after the measured time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutsideReport {
+    pub warmup_orders: u64,
+    pub warmup_lost: u64,
+    pub warmup_rejected: u64,
+    pub cleanup_orders: u64,
+    pub cleanup_lost: u64,
+}
+
+/// How the generator itself did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GeneratorReport {
+    pub stalls: Stalls,
+    pub malformed_messages: u64,
+    pub other_messages: u64,
+    pub stray_datagrams: u64,
+}
+
+/// What the streams and ports did to deliver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransportReport {
+    pub logins: u64,
+    pub reconnections: u64,
+    pub retransmitted_datagrams: u64,
+    pub retransmitted_messages: u64,
+    pub probes: u64,
+    pub gap_requests_sent: u64,
+    pub gap_requests_received: u64,
+    /// Suppressed by the stream: the network or a retransmission doubled them.
+    pub duplicate_datagrams: u64,
+    pub early_datagrams: u64,
+    pub sent_datagrams: u64,
+    pub received_datagrams: u64,
+    pub receive_drops: u64,
+    pub transmit_drops: u64,
+    pub transmit_full: u64,
+    pub kicks: u64,
+    /// Messages per datagram of the upstreams.
+    pub messages_per_datagram: f64,
+}
+
+/// The load test that the project started from, and this run against it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Baseline {
+    pub what: String,
+    pub orders_per_second: f64,
+    pub orders_per_second_ratio: f64,
+    pub mean_latency_ns: f64,
+    pub mean_latency_ratio: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimelinePoint {
+    pub seconds: f64,
+    pub orders_per_second: f64,
+}
+
+impl Report {
+    /// Every request was answered exactly once.
+    pub fn is_clean(&self) -> bool {
+        self.lost == 0
+            && self.duplicated == 0
+            && self.unknown_answers == 0
+            && self.outside_measurement.warmup_lost == 0
+            && self.generator.malformed_messages == 0
+    }
+}

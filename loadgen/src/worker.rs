@@ -1,0 +1,637 @@
+//! A thread's share of a run: one port, many traders, polled in turn. It decides when, the traders decide what.
+//!
+//! Each round: receive, enter the answers into the books, send what may be sent, see to the timers, kick the port. Nothing
+//! blocks and nothing is allocated while orders flow.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+use netio::idle::{Idle, IdleStrategy};
+use netio::stream::ParkingPool;
+use netio::{Endpoint, Port, PortError, PortStatistics};
+use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
+use wire::soupbintcp::Packet;
+
+use crate::client::{Outcome, State};
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::pace::{Pace, Schedule};
+use crate::stalls::Stalls;
+use crate::trader::{Placed, Trader};
+
+/// Orders that share one reading of the clock: about one datagram.
+const ORDERS_PER_CLOCK: u32 = 32;
+
+/// Orders an open loop sends before it looks at what has arrived.
+const ORDERS_PER_ROUND: u32 = 1024;
+
+/// Traders tried for one order of an open loop before the rest of the round is left.
+const TRIES_PER_ORDER: usize = 64;
+
+/// Timers are looked at this often, for this many traders at a time.
+const TIMER_INTERVAL_NS: u64 = 200_000;
+const TIMERS_PER_ROUND: usize = 1024;
+
+/// Early datagrams that may wait for the ones before them, over all traders of a worker.
+const PARKED_DATAGRAMS: u32 = 1024;
+
+/// Logins under way with one shard at a time: fewer than the engine lets wait for its password check.
+const LOGINS_AT_ONCE: usize = 32;
+
+/// How long the clean-up at the end of a run may take.
+const CLEANUP_NS: u64 = 5_000_000_000;
+
+/// What every worker of a run is told.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    pub pace: Pace,
+    /// At most this many orders in one datagram.
+    pub orders_per_datagram: u32,
+    pub warmup_ns: u64,
+    pub duration_ns: u64,
+    /// This worker's share of the orders to send, not counting the warm-up.
+    pub orders_max: u64,
+    /// How long answers are waited for after the last order.
+    pub drain_ns: u64,
+    pub silence_ns: u64,
+    /// After a silence: log in again (true) or give up (false).
+    pub reconnect: bool,
+    pub connect_timeout_ns: u64,
+    /// Cancel what is still open at the end.
+    pub cancel_open: bool,
+    pub seed: u64,
+    pub worker: usize,
+    pub workers: usize,
+}
+
+/// How the threads of a run keep in step.
+#[derive(Debug, Default)]
+pub struct Coordination {
+    /// Workers whose traders are all logged in.
+    pub ready: AtomicUsize,
+    /// When to start; 0 until it is decided.
+    pub start_ns: AtomicU64,
+    /// Stop sending, then finish in good order.
+    pub stop: AtomicBool,
+    /// Something failed: give up.
+    pub abort: AtomicBool,
+}
+
+/// What a worker shows while it runs.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    pub logged_in: AtomicU64,
+    pub sent: AtomicU64,
+    pub answered: AtomicU64,
+}
+
+/// Why a worker gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("{0}")]
+    Port(#[from] PortError),
+    #[error(
+        "no answer to {logins} logins of {user} at {target} within {seconds:.0} s: expected a Pitlane engine there. \
+         Is it running, and is the port that of the shard (base port + shard number)?"
+    )]
+    Unreachable { user: String, target: String, logins: u64, seconds: f64 },
+    #[error("{user} at {target}: {reason}")]
+    Client { user: String, target: String, reason: String },
+    #[error(
+        "{user} at {target}: nothing was heard of the engine for {seconds:.1} s (--reconnect would log in again)"
+    )]
+    Silent { user: String, target: String, seconds: f64 },
+    #[error("stopped because another thread failed")]
+    Aborted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Connecting { deadline_ns: u64 },
+    Waiting,
+    Running,
+    Draining { deadline_ns: u64 },
+    Cleaning { deadline_ns: u64 },
+    Done,
+}
+
+pub struct Worker<'a, P: Port, C: Clock> {
+    port: P,
+    clock: C,
+    settings: WorkerSettings,
+    coordination: &'a Coordination,
+    gauge: &'a CachePadded<Gauge>,
+    traders: Vec<Trader>,
+    /// Which shard each trader speaks to, and per shard who waits for its turn to log in.
+    shard_of: Vec<u16>,
+    logins: Vec<Logins>,
+    logins_at_once: usize,
+    directory: Directory,
+    pool: ParkingPool,
+    phase: Phase,
+    schedule: Option<Schedule>,
+    /// Traders that may have room for orders (closed loop) or something to send.
+    waiting: VecDeque<u32>,
+    is_waiting: Vec<bool>,
+    turn: usize,
+    timer_cursor: usize,
+    timers_at_ns: u64,
+    measure_from_ns: u64,
+    measure_until_ns: u64,
+    orders_left: u64,
+    sent: u64,
+    answered: u64,
+    ready_traders: usize,
+    pub stalls: Stalls,
+    /// Datagrams for no session of ours, or not of the protocol.
+    pub strays: u64,
+}
+
+#[derive(Debug, Default)]
+struct Logins {
+    /// Under way. An answer does not say whose it is: it is told by the address it comes to.
+    current: Vec<u32>,
+    queue: VecDeque<u32>,
+}
+
+/// What a worker leaves behind.
+pub struct Finished {
+    pub traders: Vec<Trader>,
+    pub port: PortStatistics,
+    pub stalls: Stalls,
+    pub strays: u64,
+    pub measure_from_ns: u64,
+    pub measure_until_ns: u64,
+}
+
+impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
+    /// `traders` come with the number of their shard.
+    pub fn new(
+        port: P,
+        clock: C,
+        settings: WorkerSettings,
+        coordination: &'a Coordination,
+        gauge: &'a CachePadded<Gauge>,
+        traders: Vec<(u16, Trader)>,
+    ) -> Self {
+        let now_ns = clock.now_ns();
+        let shards = traders.iter().map(|(shard, _)| usize::from(*shard) + 1).max().unwrap_or(1);
+        let (shard_of, traders): (Vec<u16>, Vec<Trader>) = traders.into_iter().unzip();
+        let mut logins: Vec<Logins> = (0..shards).map(|_| Logins::default()).collect();
+        for (index, &shard) in shard_of.iter().enumerate() {
+            logins[usize::from(shard)].queue.push_back(index as u32);
+        }
+        // Clients that share an address can only log in one after the other.
+        let distinct = traders.iter().all(|trader| trader.client.peer().local != Endpoint::default());
+        Worker {
+            logins_at_once: if distinct { LOGINS_AT_ONCE } else { 1 },
+            directory: Directory::new(traders.len()),
+            pool: ParkingPool::new(PARKED_DATAGRAMS, MAX_PAYLOAD - HEADER_LENGTH),
+            phase: Phase::Connecting { deadline_ns: now_ns + settings.connect_timeout_ns },
+            schedule: None,
+            waiting: VecDeque::with_capacity(traders.len()),
+            is_waiting: vec![false; traders.len()],
+            turn: 0,
+            timer_cursor: 0,
+            timers_at_ns: 0,
+            measure_from_ns: u64::MAX,
+            measure_until_ns: u64::MAX,
+            orders_left: settings.orders_max,
+            sent: 0,
+            answered: 0,
+            ready_traders: 0,
+            stalls: Stalls::default(),
+            strays: 0,
+            port,
+            clock,
+            settings,
+            coordination,
+            gauge,
+            traders,
+            shard_of,
+            logins,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Runs to the end on the calling thread.
+    pub fn run(mut self, idle: IdleStrategy) -> Result<Finished, WorkerError> {
+        let mut idle = Idle::new(idle);
+        while self.phase != Phase::Done {
+            if self.step()? {
+                idle.busy();
+            } else {
+                let until = self.next_send_ns().saturating_sub(self.clock.now_ns());
+                idle.wait(&mut self.port, std::time::Duration::from_nanos(until.min(1_000_000)))?;
+            }
+        }
+        Ok(self.finish())
+    }
+
+    /// Closes the books and hands everything over.
+    pub fn finish(mut self) -> Finished {
+        for trader in &mut self.traders {
+            trader.account.close();
+        }
+        Finished {
+            traders: self.traders,
+            port: self.port.statistics(),
+            stalls: self.stalls,
+            strays: self.strays,
+            measure_from_ns: self.measure_from_ns,
+            measure_until_ns: self.measure_until_ns,
+        }
+    }
+
+    fn next_send_ns(&self) -> u64 {
+        match (&self.schedule, self.phase) {
+            (Some(schedule), Phase::Running) => schedule.next_ns(),
+            _ => u64::MAX,
+        }
+    }
+
+    /// One round. True if it did something.
+    pub fn step(&mut self) -> Result<bool, WorkerError> {
+        let now_ns = self.clock.now_ns();
+        if self.phase == Phase::Running {
+            self.stalls.round(now_ns);
+        }
+        let received = self.receive()?;
+        let sent_before = self.sent;
+        match self.phase {
+            Phase::Connecting { deadline_ns } => self.connect(now_ns, deadline_ns)?,
+            Phase::Waiting => self.wait_for_start(now_ns),
+            Phase::Running => self.trade(now_ns),
+            Phase::Draining { deadline_ns } => self.drain(now_ns, deadline_ns),
+            Phase::Cleaning { deadline_ns } => self.clean_up(now_ns, deadline_ns),
+            Phase::Done => return Ok(false),
+        }
+        if now_ns >= self.timers_at_ns {
+            self.timers_at_ns = now_ns + TIMER_INTERVAL_NS;
+            self.see_to_timers(now_ns)?;
+            self.gauge.sent.store(self.sent, Ordering::Relaxed);
+            self.gauge.answered.store(self.answered, Ordering::Relaxed);
+            if self.coordination.abort.load(Ordering::Relaxed) {
+                return Err(WorkerError::Aborted);
+            }
+        }
+        self.port.flush()?;
+        Ok(received > 0 || self.sent != sent_before)
+    }
+
+    fn receive(&mut self) -> Result<usize, WorkerError> {
+        let count = self.port.receive()?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let now_ns = self.clock.now_ns();
+        for index in 0..count {
+            let (peer, payload) = self.port.datagram(index);
+            let Some(name) = payload.first_chunk::<SESSION_LENGTH>() else {
+                self.strays += 1;
+                continue;
+            };
+            if *name == CONTROL_SESSION {
+                let found = match MoldPacket::parse(payload) {
+                    Ok(packet) => packet.blocks().next().and_then(|body| Packet::decode(body).ok()),
+                    Err(_) => None,
+                };
+                let pending = |traders: &[Trader], logins: &[Logins]| {
+                    let mut current = logins.iter().flat_map(|logins| &logins.current);
+                    current.find(|&&at| traders[at as usize].client.is_at(peer)).copied()
+                };
+                let outcome = match found {
+                    Some(Packet::LoginAccepted(accepted)) => {
+                        let known = self.directory.find(&accepted.session);
+                        known.or_else(|| pending(&self.traders, &self.logins)).map(|at| {
+                            self.directory.insert(&accepted.session, at);
+                            let client = &mut self.traders[at as usize].client;
+                            (at, client.on_accepted(&accepted, now_ns, &mut self.pool))
+                        })
+                    }
+                    Some(Packet::LoginRejected { reason }) => pending(&self.traders, &self.logins)
+                        .map(|at| (at, self.traders[at as usize].client.on_rejected(reason))),
+                    _ => None,
+                };
+                match outcome {
+                    Some((at, Outcome::Failed)) => return Err(self.client_error(at)),
+                    Some(_) => {}
+                    None => self.strays += 1,
+                }
+                continue;
+            }
+            let Some(at) = self.directory.find(name) else {
+                self.strays += 1;
+                continue;
+            };
+            let trader = &mut self.traders[at as usize];
+            let in_flight = trader.account.in_flight();
+            let outcome = trader.on_datagram(payload, now_ns, &mut self.pool);
+            self.answered += u64::from(in_flight - trader.account.in_flight());
+            if outcome == Outcome::Failed {
+                return Err(self.client_error(at));
+            }
+            Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+        }
+        Ok(count)
+    }
+
+    #[inline]
+    fn enqueue(waiting: &mut VecDeque<u32>, is_waiting: &mut [bool], at: u32) {
+        if !std::mem::replace(&mut is_waiting[at as usize], true) {
+            waiting.push_back(at);
+        }
+    }
+
+    fn client_error(&self, at: u32) -> WorkerError {
+        let client = &self.traders[at as usize].client;
+        let reason = match client.state() {
+            State::Failed(failure) => failure.describe(),
+            state => format!("in unexpected state {state:?}"),
+        };
+        WorkerError::Client {
+            user: client.credentials().user(),
+            target: client.peer().remote.to_string(),
+            reason,
+        }
+    }
+
+    /// Starts logins, as many at once as can be told apart. True if nobody waits any more.
+    fn advance_logins(&mut self, now_ns: u64) -> bool {
+        let mut all_done = true;
+        for logins in &mut self.logins {
+            logins.current.retain(|&at| self.traders[at as usize].client.state() == State::LoggingIn);
+            while logins.current.len() < self.logins_at_once
+                && let Some(at) = logins.queue.pop_front()
+            {
+                logins.current.push(at);
+                let client = &mut self.traders[at as usize].client;
+                client.login(now_ns);
+                let peer = *client.peer();
+                // A datagram that does not fit is sent again by the timer.
+                let _ = self.port.send(&peer, |out| client.pack_login(now_ns, out));
+            }
+            all_done &= logins.current.is_empty() && logins.queue.is_empty();
+        }
+        all_done
+    }
+
+    fn connect(&mut self, now_ns: u64, deadline_ns: u64) -> Result<(), WorkerError> {
+        let logged_in = self.advance_logins(now_ns);
+        // What a new session has to say (the query of its number) goes out at once.
+        self.pump_waiting(now_ns);
+        while self.ready_traders < self.traders.len() && self.traders[self.ready_traders].is_ready() {
+            self.ready_traders += 1;
+        }
+        self.gauge.logged_in.store(self.ready_traders as u64, Ordering::Relaxed);
+        if logged_in && self.ready_traders == self.traders.len() {
+            self.phase = Phase::Waiting;
+            self.coordination.ready.fetch_add(1, Ordering::AcqRel);
+        } else if now_ns >= deadline_ns {
+            let client = &self.traders[self.ready_traders.min(self.traders.len() - 1)].client;
+            return Err(WorkerError::Unreachable {
+                user: client.credentials().user(),
+                target: client.peer().remote.to_string(),
+                logins: client.logins_sent,
+                seconds: self.settings.connect_timeout_ns as f64 / 1e9,
+            });
+        }
+        Ok(())
+    }
+
+    fn wait_for_start(&mut self, now_ns: u64) {
+        self.pump_waiting(now_ns);
+        let start_ns = self.coordination.start_ns.load(Ordering::Acquire);
+        if start_ns == 0 || now_ns < start_ns {
+            return;
+        }
+        self.measure_from_ns = start_ns + self.settings.warmup_ns;
+        let WorkerSettings { seed, worker, workers, .. } = self.settings;
+        self.schedule = match self.settings.pace {
+            Pace::Closed { .. } => None,
+            Pace::Fixed { rate } => Some(Schedule::new(rate, false, seed, worker, workers, start_ns)),
+            Pace::Poisson { rate } => Some(Schedule::new(rate, true, seed, worker, workers, start_ns)),
+        };
+        for at in 0..self.traders.len() {
+            self.traders[at].account.measure_from(self.measure_from_ns);
+            Self::enqueue(&mut self.waiting, &mut self.is_waiting, at as u32);
+        }
+        self.phase = Phase::Running;
+    }
+
+    fn trade(&mut self, now_ns: u64) {
+        let over = now_ns >= self.measure_from_ns
+            && (now_ns - self.measure_from_ns >= self.settings.duration_ns || self.orders_left == 0);
+        if over || self.coordination.stop.load(Ordering::Relaxed) {
+            self.measure_until_ns = now_ns + 1;
+            for trader in &mut self.traders {
+                trader.account.measure_until(self.measure_until_ns);
+            }
+            self.phase = Phase::Draining { deadline_ns: now_ns + self.settings.drain_ns };
+            return;
+        }
+        match self.settings.pace {
+            Pace::Closed { window } => self.fill_windows(window),
+            Pace::Fixed { .. } | Pace::Poisson { .. } => {
+                self.send_due();
+                self.pump_waiting(now_ns);
+            }
+        }
+    }
+
+    /// Closed loop: every trader that had an answer sends as much as its window allows.
+    fn fill_windows(&mut self, window: u32) {
+        for _ in 0..self.waiting.len() {
+            let Some(at) = self.waiting.pop_front() else { break };
+            self.is_waiting[at as usize] = false;
+            let mut now_ns = self.clock.now_ns();
+            let measured = now_ns >= self.measure_from_ns;
+            loop {
+                let trader = &mut self.traders[at as usize];
+                let room = window.saturating_sub(trader.account.in_flight());
+                let mut limit = room.min(self.settings.orders_per_datagram).min(ORDERS_PER_CLOCK);
+                if measured {
+                    limit = limit.min(self.orders_left.min(u64::from(u32::MAX)) as u32);
+                }
+                let mut placed = 0;
+                while placed < limit && trader.place_next(now_ns) == Placed::Yes {
+                    placed += 1;
+                }
+                self.sent += u64::from(placed);
+                if measured {
+                    self.orders_left -= u64::from(placed);
+                }
+                let last = placed < limit || room == placed;
+                if (last || self.settings.orders_per_datagram < ORDERS_PER_CLOCK) && !self.pump(at, now_ns) {
+                    break;
+                }
+                if placed == 0 || last {
+                    break;
+                }
+                now_ns = self.clock.now_ns();
+            }
+        }
+    }
+
+    /// Open loop: sends the orders whose time has come, whoever has room.
+    fn send_due(&mut self) {
+        let Some(mut schedule) = self.schedule.take() else { return };
+        let mut now_ns = self.clock.now_ns();
+        for count in 1..=ORDERS_PER_ROUND {
+            let intended_ns = schedule.next_ns();
+            let measured = intended_ns >= self.measure_from_ns;
+            if intended_ns > now_ns || (measured && self.orders_left == 0) {
+                break;
+            }
+            let Some(at) = self.place_somewhere(intended_ns) else { break };
+            schedule.take_due(now_ns);
+            self.stalls.sent(intended_ns, now_ns);
+            self.sent += 1;
+            self.orders_left -= u64::from(measured);
+            let unsent = self.traders[at as usize].client.duplex().map_or(0, |duplex| duplex.send.unsent());
+            if unsent >= u64::from(self.settings.orders_per_datagram) && !self.pump(at, now_ns) {
+                break;
+            }
+            Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+            if count % ORDERS_PER_CLOCK == 0 {
+                now_ns = self.clock.now_ns();
+            }
+        }
+        self.schedule = Some(schedule);
+    }
+
+    fn place_somewhere(&mut self, intended_ns: u64) -> Option<u32> {
+        for _ in 0..self.traders.len().min(TRIES_PER_ORDER) {
+            let at = self.turn;
+            self.turn = (self.turn + 1) % self.traders.len();
+            if self.traders[at].place_next(intended_ns) == Placed::Yes {
+                return Some(at as u32);
+            }
+        }
+        None
+    }
+
+    fn drain(&mut self, now_ns: u64, deadline_ns: u64) {
+        self.pump_waiting(now_ns);
+        if self.sent == self.answered {
+            let deadline_ns = now_ns + CLEANUP_NS;
+            self.phase = Phase::Cleaning { deadline_ns };
+            for at in 0..self.traders.len() {
+                Self::enqueue(&mut self.waiting, &mut self.is_waiting, at as u32);
+            }
+        } else if now_ns >= deadline_ns {
+            self.log_out(now_ns);
+        }
+    }
+
+    /// Cancels what is still open: the next run should find the books as this one did.
+    fn clean_up(&mut self, now_ns: u64, deadline_ns: u64) {
+        let mut open = false;
+        if self.settings.cancel_open {
+            for _ in 0..self.waiting.len() {
+                let Some(at) = self.waiting.pop_front() else { break };
+                self.is_waiting[at as usize] = false;
+                let mut placed = 0;
+                while self.traders[at as usize].cancel_one(now_ns) == Placed::Yes {
+                    placed += 1;
+                    if placed % self.settings.orders_per_datagram == 0 {
+                        self.pump(at, now_ns);
+                    }
+                }
+                self.sent += u64::from(placed);
+                self.pump(at, now_ns);
+            }
+            open = self.sent != self.answered
+                || self.traders.iter().any(|trader| trader.account.open_orders() > 0);
+        }
+        if !open || now_ns >= deadline_ns {
+            self.log_out(now_ns);
+        }
+    }
+
+    fn log_out(&mut self, now_ns: u64) {
+        for at in 0..self.traders.len() {
+            self.traders[at].client.close();
+            self.pump(at as u32, now_ns);
+            let Trader { client, .. } = &mut self.traders[at];
+            let peer = *client.peer();
+            let pool = &mut self.pool;
+            // Not acknowledged, and not repeated: the engine's session timeout does the rest.
+            let _ = self.port.send(&peer, |out| client.pack_logout(pool, out));
+        }
+        self.phase = Phase::Done;
+    }
+
+    /// Sends what those that heard something have to say: acknowledgements, requests, retransmissions.
+    fn pump_waiting(&mut self, now_ns: u64) {
+        for _ in 0..self.waiting.len() {
+            let Some(at) = self.waiting.pop_front() else { break };
+            self.is_waiting[at as usize] = false;
+            self.pump(at, now_ns);
+        }
+    }
+
+    /// Sends everything one trader has to send. False if the port is full; the trader then waits for the next round.
+    #[inline]
+    fn pump(&mut self, at: u32, now_ns: u64) -> bool {
+        let client = &mut self.traders[at as usize].client;
+        let peer = *client.peer();
+        while client.wants_to_send() {
+            let mut length = 0;
+            let pool = &self.pool;
+            let sent = self.port.send(&peer, |out| {
+                length = client.pack(now_ns, pool, out);
+                length
+            });
+            if sent.is_err() {
+                self.stalls.transmit_full += 1;
+                Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+                return false;
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        true
+    }
+
+    fn see_to_timers(&mut self, now_ns: u64) -> Result<(), WorkerError> {
+        self.advance_logins(now_ns);
+        for _ in 0..self.traders.len().min(TIMERS_PER_ROUND) {
+            let at = self.timer_cursor;
+            self.timer_cursor = (self.timer_cursor + 1) % self.traders.len();
+            let client = &mut self.traders[at].client;
+            if client.wants_login(now_ns) {
+                let peer = *client.peer();
+                let _ = self.port.send(&peer, |out| client.pack_login(now_ns, out));
+                continue;
+            }
+            if now_ns >= client.next_deadline() {
+                client.on_timer(now_ns);
+                self.pump(at as u32, now_ns);
+            }
+            let client = &self.traders[at].client;
+            let silent_ns = now_ns.saturating_sub(client.last_heard_ns());
+            if client.is_active() && silent_ns >= self.settings.silence_ns && self.phase != Phase::Done {
+                if !self.settings.reconnect {
+                    return Err(WorkerError::Silent {
+                        user: client.credentials().user(),
+                        target: client.peer().remote.to_string(),
+                        seconds: silent_ns as f64 / 1e9,
+                    });
+                }
+                let shard = usize::from(self.shard_of[at]);
+                if !self.logins[shard].queue.contains(&(at as u32))
+                    && !self.logins[shard].current.contains(&(at as u32))
+                {
+                    self.logins[shard].queue.push_back(at as u32);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -10,7 +10,7 @@ use book::{
 #[derive(Default)]
 pub struct Digest {
     pub sum: u64,
-    pub executions: u64,
+    pub executed_shares: u64,
 }
 
 impl Digest {
@@ -45,7 +45,7 @@ impl Sink for Digest {
     }
     #[inline]
     fn executed(&mut self, execution: &Execution) {
-        self.executions += 1;
+        self.executed_shares += u64::from(execution.quantity);
         self.order(&execution.maker);
         self.order(&execution.taker);
         self.sum ^= execution.match_number << 32 ^ u64::from(execution.quantity) ^ execution.price;

@@ -287,7 +287,7 @@ impl Generator {
             message.action = Action::Replace;
             message.user_ref = *next;
             message.quantity = view.executed + 100 * (1 + self.random.below(10)) as u32;
-            let tick = known.tick + self.random.below(3) as i64 - 1;
+            let tick = known.tick + if self.random.chance(1, 2) { 1 } else { -1 };
             message.price = tick as u32 * TICK;
             let known = &mut self.places[instrument as usize].known;
             known.remove(at);

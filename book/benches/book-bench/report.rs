@@ -7,7 +7,6 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
     AtLeast(f64),
-    Below(f64),
     AtMost(f64),
     /// Reported for what it is.
     None,
@@ -17,7 +16,6 @@ impl Budget {
     fn kept_by(self, value: f64) -> Option<bool> {
         match self {
             Budget::AtLeast(limit) => Some(value >= limit),
-            Budget::Below(limit) => Some(value < limit),
             Budget::AtMost(limit) => Some(value <= limit),
             Budget::None => None,
         }
@@ -26,7 +24,6 @@ impl Budget {
     fn text(self) -> String {
         match self {
             Budget::AtLeast(limit) => format!(">= {limit}"),
-            Budget::Below(limit) => format!("< {limit}"),
             Budget::AtMost(limit) => format!("<= {limit}"),
             Budget::None => String::new(),
         }

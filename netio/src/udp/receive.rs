@@ -6,14 +6,15 @@ use super::socket::Socket;
 use super::sys::Messages;
 use crate::port::{Endpoint, Peer, PortError, PortStatistics, RX_BATCH};
 
-/// With offload the kernel joins up to 64 KiB into one message, so fewer and larger buffers are needed.
-const OFFLOAD_MESSAGES: usize = 8;
-const OFFLOAD_BUFFER_BYTES: usize = 64 * 1024;
+/// With offload the kernel joins up to 64 KiB into one message. The odd remainder keeps the buffers' first lines, often the only
+/// ones used, from competing for the same set of every cache.
+const OFFLOAD_BUFFER_BYTES: usize = 64 * 1024 + 320;
 
 pub(super) struct Receiver {
     messages: Messages,
-    capacity: usize,
-    /// Messages taken by the last system call, and those of them whose headers must be made ready again.
+    /// Messages the next system call asks for.
+    ask: usize,
+    /// Messages taken by the last system call: their headers must be made ready again.
     received: usize,
     local: Endpoint,
     peers: [Peer; RX_BATCH],
@@ -41,17 +42,17 @@ struct Segments {
 
 impl Receiver {
     pub(super) fn new(local: Endpoint, max_payload: usize, offload: bool) -> Self {
-        let (capacity, stride) = if offload {
-            (OFFLOAD_MESSAGES, OFFLOAD_BUFFER_BYTES)
+        let stride = if offload {
+            OFFLOAD_BUFFER_BYTES
         } else {
             // A peer with a larger MTU is still understood if the buffer has the room anyway.
-            (RX_BATCH, max_payload.next_multiple_of(2048))
+            max_payload.next_multiple_of(2048)
         };
-        let mut messages = Messages::new(capacity, stride);
-        (0..capacity).for_each(|index| messages.prepare_receive(index));
+        let mut messages = Messages::new(RX_BATCH, stride);
+        (0..RX_BATCH).for_each(|index| messages.prepare_receive(index));
         Receiver {
             messages,
-            capacity,
+            ask: 1,
             received: 0,
             local,
             peers: [Peer { local, ..Peer::default() }; RX_BATCH],
@@ -94,9 +95,13 @@ impl Receiver {
         }
         self.received = 0;
         self.pending = (0, 0);
-        match self.messages.receive(socket.as_raw_fd(), self.capacity) {
+        // recvmmsg looks once more after each message unless it has all it was asked for: 0.3 us wasted with one order in
+        // flight. So after silence ask for one, and for all when that one was there.
+        let ask = std::mem::replace(&mut self.ask, 1);
+        match self.messages.receive(socket.as_raw_fd(), ask) {
             Ok(received) => {
                 self.received = received;
+                self.ask = if received > 0 { RX_BATCH } else { 1 };
                 for index in 0..received {
                     self.take(index, statistics);
                 }

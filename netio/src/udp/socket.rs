@@ -27,9 +27,13 @@ pub struct UdpOptions {
     pub reuse_port: bool,
     /// Longest payload; `None` takes what an MTU of 1500 leaves for the address family.
     pub max_payload: Option<usize>,
-    /// Take bursts of a peer as one buffer from the kernel (`UDP_GRO`).
+    /// Take bursts of a peer as one buffer from the kernel (`UDP_GRO`). Costs 4 MiB of buffers per port.
+    ///
+    /// Processor time per 100-byte datagram, sent and received on loopback (Linux 6.18, `examples/udp-offload-bench.rs`),
+    /// in bursts of 64 / 4 / 1 to one peer: without either 3.2 / 3.2 / 4.8 us, `UDP_SEGMENT` alone 1.0 / 1.9 / 4.7, both
+    /// 0.12 / 1.2 / 4.8. Received from 64 peers in turn, where nothing can be joined: 0.67 us without, 0.69 with.
     pub receive_offload: bool,
-    /// Hand runs of equally long datagrams to a peer to the kernel as one (`UDP_SEGMENT`).
+    /// Hand runs of equally long datagrams to a peer to the kernel as one (`UDP_SEGMENT`). Given up for good where a device cannot do it.
     pub send_offload: bool,
 }
 
@@ -41,8 +45,8 @@ impl Default for UdpOptions {
             busy_poll_us: Some(50),
             reuse_port: false,
             max_payload: None,
-            receive_offload: false,
-            send_offload: false,
+            receive_offload: true,
+            send_offload: true,
         }
     }
 }

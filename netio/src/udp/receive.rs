@@ -12,6 +12,8 @@ const OFFLOAD_BUFFER_BYTES: usize = 64 * 1024 + 320;
 
 pub(super) struct Receiver {
     messages: Messages,
+    /// Longest datagram handed over, however much room its buffer has.
+    datagram_max: usize,
     /// Messages the next system call asks for.
     ask: usize,
     /// Messages taken by the last system call: their headers must be made ready again.
@@ -42,16 +44,14 @@ struct Segments {
 
 impl Receiver {
     pub(super) fn new(local: Endpoint, max_payload: usize, offload: bool) -> Self {
-        let stride = if offload {
-            OFFLOAD_BUFFER_BYTES
-        } else {
-            // A peer with a larger MTU is still understood if the buffer has the room anyway.
-            max_payload.next_multiple_of(2048)
-        };
+        // A peer with a somewhat larger MTU is still understood.
+        let datagram_max = max_payload.next_multiple_of(2048);
+        let stride = if offload { OFFLOAD_BUFFER_BYTES.max(datagram_max) } else { datagram_max };
         let mut messages = Messages::new(RX_BATCH, stride);
         (0..RX_BATCH).for_each(|index| messages.prepare_receive(index));
         Receiver {
             messages,
+            datagram_max,
             ask: 1,
             received: 0,
             local,
@@ -130,16 +130,17 @@ impl Receiver {
         if let Some(address) = incoming.local {
             peer.local = Endpoint { address, port: self.local.port };
         }
-        let (length, segment) = if incoming.is_truncated {
+        let length = incoming.length;
+        let segment = incoming.segment.unwrap_or(length).min(length);
+        self.segments[index] = if incoming.is_truncated || segment > self.datagram_max {
             statistics.rx_dropped.truncated += 1;
-            (0, 0)
-        } else {
-            (incoming.length, incoming.segment.unwrap_or(incoming.length))
-        };
-        if length == 0 && !incoming.is_truncated {
+            Segments::default()
+        } else if length == 0 {
             statistics.rx_dropped.malformed += 1;
-        }
-        self.segments[index] = Segments { length, segment };
+            Segments::default()
+        } else {
+            Segments { length, segment }
+        };
     }
 
     #[inline]

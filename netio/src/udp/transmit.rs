@@ -93,7 +93,7 @@ impl Transmitter {
                     // Left by ICMP for an earlier datagram: reported instead of sending, and cleared by that.
                     libc::EINTR | libc::ECONNREFUSED => statistics.transient_errors += 1,
                     // The device cannot compute checksums, or its MTU is smaller than a segment: one by one, the kernel does it.
-                    libc::EIO | libc::EINVAL if self.run_length(self.start) > 1 => {
+                    libc::EIO | libc::EINVAL | libc::EMSGSIZE if self.run_length(self.start) > 1 => {
                         statistics.transient_errors += 1;
                         self.offload = false;
                         tracing::warn!(local = %socket.local(), %error, "UDP_SEGMENT is refused: sending datagrams one by one");

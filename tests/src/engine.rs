@@ -174,8 +174,7 @@ impl Engine {
                     self.log_text()
                 )));
             }
-            // Without an admin port only its log tells.
-            if matches!(self.get("/ready"), Ok((200, _))) || self.log_text().contains(" ready ") {
+            if matches!(self.get("/ready"), Ok((200, _))) {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -13,4 +13,5 @@ pub mod snapshot;
 pub mod admin;
 pub mod clock;
 pub mod ports;
+pub mod recovery;
 pub mod start;

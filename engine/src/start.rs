@@ -2,17 +2,18 @@
 
 use crate::admin::{AdminRequest, AdminServer, ShardHandle};
 use crate::clock::Clock;
-use crate::config::{Config, Durability, TradingStateName};
+use crate::config::{Config, Durability, TradingStateName, padded};
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::ingress::verify::{Verifier, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
-use crate::journal::Lsn;
 use crate::journal::writer::{Log, NoJournal};
+use crate::journal::{self, Background, FileStorage, Writer};
 use crate::ports::{self, Ports};
+use crate::recovery::{attach, recover};
 use crate::runner::{RunError, Runner, SharedReport};
 use crate::shard::Shard;
-use crate::shard::input::{Genesis, Input, InstrumentInput};
+use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, kind};
 use anyhow::Context;
 use book::TradingState;
 use netio::Port;
@@ -20,12 +21,15 @@ use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// A running engine.
 pub struct Engine {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
     reports: Vec<SharedReport>,
+    /// Closed after the threads that write to them have ended.
+    journals: Vec<Background>,
     _verifier: Verifier,
     /// Gone when the threads are: the XDP program is detached last.
     _device: Option<Device>,
@@ -67,6 +71,7 @@ impl Engine {
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
             reports: parts.iter().map(|part| part.report.clone()).collect(),
+            journals: Vec::new(),
             _verifier: verifier,
             _device: None,
             _admin: None,
@@ -95,26 +100,48 @@ impl Engine {
         parts: Vec<Parts>,
     ) -> anyhow::Result<()> {
         for (port, part) in ports.into_iter().zip(parts) {
-            let Parts { shard, accounts, verifier, report, requests } = part;
-            tracing::info!(shard, address = %ports::address(config, shard), "listening");
-            let core = new_core(config, shard, NoJournal::default())?;
-            let mut ingress = Ingress::new(&config.session, accounts, verifier);
-            ingress.adopt(&core);
-            let gated = config.journal.durability == Durability::Disk;
-            let runner = Runner::new(
-                port,
-                ingress,
-                core,
-                Clock::new(0),
-                config.engine.idle,
-                gated,
-                Arc::clone(&self.stop),
-                report,
-                requests,
-            );
-            self.spawn(shard, config.engine.cores.get(shard).copied(), runner)?;
+            match config.journal.durability {
+                Durability::Memory => {
+                    let core = new_core(config, part.shard, NoJournal::default())?;
+                    self.start_shard(config, port, part, core, 0)?;
+                }
+                Durability::Process | Durability::Disk => {
+                    let (core, last_timestamp_ns, background) = open_journal(config, part.shard)?;
+                    self.journals.push(background);
+                    self.start_shard(config, port, part, core, last_timestamp_ns)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    fn start_shard<P: Port + Send + 'static, L: Log + Send + 'static>(
+        &mut self,
+        config: &Config,
+        port: P,
+        part: Parts,
+        mut core: Core<L>,
+        last_timestamp_ns: u64,
+    ) -> anyhow::Result<()> {
+        let Parts { shard, accounts, verifier, report, requests } = part;
+        let mut clock = Clock::new(last_timestamp_ns);
+        let now = clock.now();
+        configure(config, shard, &mut core, now.timestamp_ns)?;
+        let mut ingress = Ingress::new(&config.session, accounts, verifier);
+        ingress.adopt(&core, now.monotonic_ns);
+        tracing::info!(shard, address = %ports::address(config, shard), "listening");
+        let runner = Runner::new(
+            port,
+            ingress,
+            core,
+            clock,
+            config.engine.idle,
+            config.journal.durability == Durability::Disk,
+            Arc::clone(&self.stop),
+            report,
+            requests,
+        );
+        self.spawn(shard, config.engine.cores.get(shard).copied(), runner)
     }
 
     fn spawn<P: Port + Send + 'static, L: Log + Send + 'static>(
@@ -154,22 +181,25 @@ impl Engine {
     /// Stops every shard and waits for it.
     ///
     /// # Errors
-    /// The first shard that had failed.
-    pub fn stop(self) -> Result<(), RunError> {
+    /// The first shard or journal that had failed.
+    pub fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Release);
         let mut result = Ok(());
         for thread in self.threads {
             match thread.join() {
-                Ok(ended) => result = result.and(ended),
+                Ok(ended) => result = result.and(ended.map_err(anyhow::Error::from)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
+        }
+        for journal in self.journals {
+            result = result.and(journal.close().map_err(|failure| anyhow::anyhow!("journal: {}", failure.0)));
         }
         result
     }
 }
 
-/// A shard at its beginning: genesis, firms, instruments.
-fn new_core<L: Log>(config: &Config, shard: usize, log: L) -> anyhow::Result<Core<L>> {
+/// A shard at its beginning: its first record is its genesis.
+fn new_core<L: Log>(config: &Config, shard: usize, mut log: L) -> anyhow::Result<Core<L>> {
     let genesis = Genesis {
         shard: shard as u16,
         utc_offset_seconds: config.engine.utc_offset_seconds,
@@ -179,20 +209,77 @@ fn new_core<L: Log>(config: &Config, shard: usize, log: L) -> anyhow::Result<Cor
         max_instruments: config.limits.max_instruments,
         feed_session: crate::ingress::random_name(b'F').context("no random name for the feed")?,
     };
-    let egress =
-        Egress::new(config.session.resend_window_bytes, config.journal.durability == Durability::Disk, None);
-    let mut core = Core { shard: Shard::new(genesis), egress, log, last: Lsn(0), failure: None };
-    let timestamp_ns = Clock::new(0).now().timestamp_ns;
+    let mut buffer = [0; MAX_ENCODED];
+    let length = Input::Genesis(genesis).encode(&mut buffer);
+    let last = log.append(kind::GENESIS, Clock::new(0).now().timestamp_ns, &buffer[..length])?;
+    Ok(Core { shard: Shard::new(genesis), egress: new_egress(config), log, last, failure: None })
+}
+
+fn new_egress(config: &Config) -> Egress {
+    let gated = config.journal.durability == Durability::Disk;
+    Egress::new(config.session.resend_window_bytes, gated, None)
+}
+
+/// Recovers a shard from its journal, or begins one, and opens it for writing. Also the timestamp to go on from.
+fn open_journal(
+    config: &Config,
+    shard: usize,
+) -> anyhow::Result<(Core<Writer<FileStorage>>, u64, Background)> {
+    let number = shard as u32;
+    let durability = match config.journal.durability {
+        Durability::Disk => journal::Durability::Disk,
+        Durability::Memory | Durability::Process => journal::Durability::Process,
+    };
+    let settings = journal::Settings {
+        durability,
+        segment_size: config.journal.segment_bytes,
+        ..journal::Settings::default()
+    };
+    let directory = &config.journal.directory;
+    let context = || format!("shard {shard}, journal in {}", directory.display());
+    let storage = FileStorage::open(directory, number, durability).with_context(context)?;
+    let began = Instant::now();
+    let recovered = recover(storage.clone(), number, new_egress(config)).with_context(context)?;
+    let opened = journal::start(storage, number, recovered.end, settings).with_context(context)?;
+    let core = match recovered.core {
+        Some(core) => {
+            tracing::info!(
+                shard,
+                records = recovered.records_replayed,
+                snapshot = recovered.snapshot.0,
+                sessions = core.shard.sessions(),
+                resting_orders = core.shard.market().live_orders(),
+                took = ?began.elapsed(),
+                "recovered"
+            );
+            attach(core, opened.writer)
+        }
+        None => new_core(config, shard, opened.writer)?,
+    };
+    Ok((core, recovered.last_timestamp_ns, opened.background))
+}
+
+/// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices
+/// change by operator command, and a restart must not undo that.
+fn configure<L: Log>(
+    config: &Config,
+    shard: usize,
+    core: &mut Core<L>,
+    timestamp_ns: u64,
+) -> anyhow::Result<()> {
     for firm in &config.firms {
-        let input = Input::Firm { firm: crate::config::padded(&firm.name), risk: firm.risk };
-        core.input(&input, timestamp_ns)?;
+        let name = padded(&firm.name);
+        if !core.shard.has_firm(&name) {
+            core.input(&Input::Firm { firm: name, risk: firm.risk }, timestamp_ns)?;
+        }
     }
     for (index, instrument) in config.instruments.iter().enumerate() {
-        if config.shard_of(index) != shard {
+        let symbol = padded(&instrument.symbol);
+        if config.shard_of(index) != shard || core.shard.has_symbol(&symbol) {
             continue;
         }
         let input = InstrumentInput {
-            symbol: crate::config::padded(&instrument.symbol),
+            symbol,
             tick: instrument.tick,
             lot: instrument.lot,
             max_quantity: instrument.max_quantity,
@@ -201,17 +288,17 @@ fn new_core<L: Log>(config: &Config, shard: usize, log: L) -> anyhow::Result<Cor
             state: trading_state(config.engine.initial_state),
         };
         core.input(&Input::Instrument(input), timestamp_ns)?;
-    }
-    for firm in &config.firms {
-        for symbol in &firm.restricted {
-            let symbol = crate::config::padded(symbol);
-            if core.shard.has_symbol(&symbol) {
-                let firm = crate::config::padded(&firm.name);
+        for firm in &config.firms {
+            if firm.restricted.iter().any(|restricted| padded::<8>(restricted) == symbol) {
+                let firm = padded(&firm.name);
                 core.input(&Input::Restriction { firm, symbol, restricted: true }, timestamp_ns)?;
             }
         }
     }
-    Ok(core)
+    match core.failure.take() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }
 
 fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {

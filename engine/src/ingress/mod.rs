@@ -67,12 +67,13 @@ impl Ingress {
         }
     }
 
-    /// Takes over the sessions of a recovered shard; all are logged out until their clients come back.
-    pub fn adopt<L: Log>(&mut self, core: &Core<L>) {
+    /// Takes over the sessions of a recovered shard. Their clients have as long to come back as a silent one has.
+    pub fn adopt<L: Log>(&mut self, core: &Core<L>, now_ns: u64) {
         for session in self.sessions.len()..core.shard.sessions() {
             if let Some(trader) = core.shard.trader(session as SessionId) {
                 self.login.adopt(&trader.user, session as SessionId);
                 self.add_session(trader.name, trader.next_upstream);
+                self.sessions[session].last_heard_ns = now_ns;
             }
         }
     }
@@ -160,14 +161,19 @@ impl Ingress {
     }
 
     /// When the session next needs attention, nanoseconds of the monotonic clock.
-    pub fn next_deadline(&self, id: SessionId) -> u64 {
+    pub fn next_deadline<L: Log>(&self, id: SessionId, core: &Core<L>) -> u64 {
         let session = &self.sessions[id as usize];
+        if core.shard.trader(id).is_none_or(|trader| !trader.connected) {
+            return u64::MAX;
+        }
         session.receive.next_deadline().min(session.last_heard_ns.saturating_add(self.timeout_ns))
     }
 
     /// Does what is due for the session: acknowledgements, requests, and the end of one that has fallen silent.
     pub fn on_timer<L: Log>(&mut self, id: SessionId, now: Now, core: &mut Core<L>) {
-        if !matches!(core.egress.route(id), Route::Datagrams(_)) {
+        // The gateway sees to its own connections.
+        let connected = core.shard.trader(id).is_some_and(|trader| trader.connected);
+        if !connected || matches!(core.egress.route(id), Route::Gateway(_)) {
             return;
         }
         let session = &mut self.sessions[id as usize];

@@ -42,7 +42,7 @@ pub mod storage;
 pub mod tail;
 pub mod writer;
 
-pub use background::{Journal, start};
+pub use background::{Background, Journal, start};
 pub use error::{AppendError, JournalError, JournalFailure, StorageError};
 pub use file::FileStorage;
 pub use format::Lsn;

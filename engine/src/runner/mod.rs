@@ -11,7 +11,6 @@ use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::egress::{self, Gate, Route};
 use crate::ingress::Ingress;
-use crate::journal::Lsn;
 use crate::journal::writer::Log;
 use crate::shard::input::{Input, SessionId};
 use netio::idle::{Idle, IdleStrategy};
@@ -48,8 +47,6 @@ pub struct Runner<P: Port, L: Log> {
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
     next_attention_ns: u64,
-    /// Record whose replies may leave, as of the last look.
-    releasable: Lsn,
 }
 
 /// Why a shard's thread ended other than by being told to.
@@ -75,7 +72,6 @@ impl<P: Port, L: Log> Runner<P, L> {
     ) -> Self {
         Self {
             wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
-            releasable: core.last,
             port,
             ingress,
             core,
@@ -96,6 +92,10 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// # Errors
     /// The port is gone or the journal takes no more; what had been acknowledged by then is kept.
     pub fn run(&mut self) -> Result<(), RunError> {
+        // Recovered sessions have deadlines before anything is heard of them.
+        for session in 0..self.core.egress.sessions() {
+            self.schedule(session as SessionId);
+        }
         while !self.stop.load(Ordering::Relaxed) {
             if self.turn()? {
                 self.idle.busy();
@@ -189,7 +189,6 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
         }
         let releasable = self.core.log.releasable();
-        self.releasable = releasable;
         while let Some(entry) = gate.pop(releasable) {
             let downstream = self.core.egress.session(entry.session);
             downstream.limit = downstream.limit.max(entry.downstream);
@@ -207,11 +206,7 @@ impl<P: Port, L: Log> Runner<P, L> {
                 self.core.egress.mark(session);
                 break;
             }
-            let deadline = self
-                .ingress
-                .next_deadline(session)
-                .min(self.core.egress.session(session).stream.next_deadline());
-            self.wheel.schedule(session, deadline);
+            self.schedule(session);
         }
         while let Some(reply) = self.ingress.replies().front().copied() {
             if reply.lsn > self.core.log.releasable() && self.gate.is_some() {
@@ -223,6 +218,19 @@ impl<P: Port, L: Log> Runner<P, L> {
             self.ingress.replies().pop_front();
         }
         Ok(self.port.flush()?)
+    }
+
+    /// Has the session looked at again when its next timer is due.
+    #[inline]
+    fn schedule(&mut self, session: SessionId) {
+        let mut deadline = self.ingress.next_deadline(session, &self.core);
+        let downstream = self.core.egress.session(session);
+        if matches!(downstream.route, Route::Datagrams(_)) {
+            deadline = deadline.min(downstream.stream.next_deadline());
+        }
+        if deadline != u64::MAX {
+            self.wheel.schedule(session, deadline);
+        }
     }
 
     /// False when the port has no room for more.
@@ -274,7 +282,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             bound: self.ingress.bound() as u64,
             resting_orders: self.core.shard.market().live_orders() as u64,
             last_record: self.core.last.0,
-            releasable_record: self.releasable.0,
+            releasable_record: self.core.log.releasable().0,
             waiting: self.gate.as_ref().map_or(0, |gate| gate.len() as u64),
         };
         self.report.publish(&report);

@@ -13,6 +13,7 @@ pub mod input;
 mod instrument;
 mod requests;
 mod risk;
+mod state;
 mod trader;
 
 use book::Market;
@@ -23,6 +24,7 @@ use trader::{Firm, Trader};
 use wire::ouch::Inbound;
 
 pub use input::InputError;
+pub use state::StateError;
 
 /// Where a shard's messages go. `fill` is given room for the longest message and returns how much it used.
 pub trait Outputs {
@@ -269,6 +271,10 @@ impl Shard {
 
     pub fn has_symbol(&self, symbol: &[u8; 8]) -> bool {
         self.symbols.get(symbol).is_some()
+    }
+
+    pub fn has_firm(&self, name: &[u8; 4]) -> bool {
+        self.firms.iter().any(|firm| firm.name == *name)
     }
 
     pub fn next_feed(&self) -> u64 {

@@ -1,0 +1,117 @@
+//! From files to a running core: newest whole snapshot, then the journal's tail through the same `Core` that wrote it. Not
+//! the files themselves: `journal` and `snapshot` know those.
+
+use crate::core::Core;
+use crate::egress::Egress;
+use crate::journal::writer::{Log, NoJournal};
+use crate::journal::{End, JournalError, Lsn, Reader, Storage};
+use crate::shard::input::{Input, InputError, SessionId, kind};
+use crate::shard::{ApplyError, Shard, StateError};
+use crate::snapshot::{self, SnapshotError};
+
+/// What was found on disk for a shard.
+pub struct Recovered {
+    /// The core as it was; `None` when the journal is empty.
+    pub core: Option<Core<NoJournal>>,
+    /// Where the journal goes on.
+    pub end: End,
+    /// Timestamp of the last record, nanoseconds since the Unix epoch.
+    pub last_timestamp_ns: u64,
+    pub records_replayed: u64,
+    /// Record that the snapshot covered; 0 without one.
+    pub snapshot: Lsn,
+}
+
+/// Why a shard cannot be brought back. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("snapshot {file}: {cause}")]
+    State { file: String, cause: StateError },
+    #[error("snapshot {file}: its state has hash {found:016x}, it says {expected:016x}")]
+    Hash { file: String, expected: u64, found: u64 },
+    #[error("journal record {lsn:?} at {segment} offset {offset}: {cause}")]
+    Input { lsn: Lsn, segment: u64, offset: u64, cause: InputError },
+    #[error("journal record {lsn:?} at segment {segment} offset {offset}: {cause}")]
+    Apply { lsn: Lsn, segment: u64, offset: u64, cause: ApplyError },
+    #[error("the journal was read but its end was not found")]
+    NoEnd,
+}
+
+/// Rebuilds the core of a shard. `egress` is empty; it receives every message of the replayed records, so that clients
+/// find what they missed.
+pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Recovered, RecoveryError> {
+    let choice = snapshot::newest(&storage, shard)?;
+    for rejected in &choice.rejected {
+        tracing::warn!(shard, %rejected, "a snapshot is passed over");
+    }
+    let mut core = None;
+    let mut from = Lsn(0);
+    let mut egress = Some(egress);
+    let mut last_timestamp_ns = 0;
+    let mut reader = match choice.snapshot {
+        None => Reader::open(storage, shard, Lsn(1))?,
+        Some(found) => {
+            let restored = Shard::restore(&found.payload)
+                .map_err(|cause| RecoveryError::State { file: found.file.clone(), cause })?;
+            let hash = restored.state_hash();
+            if hash != found.meta.state_hash {
+                return Err(RecoveryError::Hash {
+                    file: found.file,
+                    expected: found.meta.state_hash,
+                    found: hash,
+                });
+            }
+            from = found.meta.last;
+            last_timestamp_ns = found.meta.timestamp_ns;
+            core = egress.take().map(|egress| resume(restored, egress, from));
+            Reader::open_after(storage, shard, from, found.meta.chain)?
+        }
+    };
+    let mut records_replayed = 0;
+    while let Some(record) = reader.next()? {
+        let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
+        let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
+            lsn,
+            segment,
+            offset,
+            cause,
+        })?;
+        match (&mut core, input) {
+            (None, Input::Genesis(genesis)) => {
+                core = egress.take().map(|egress| resume(Shard::new(genesis), egress, lsn));
+            }
+            (None, _) => {
+                let cause = ApplyError::NoGenesis(record.kind);
+                return Err(RecoveryError::Apply { lsn, segment, offset, cause });
+            }
+            (Some(core), input) => match core.apply(&input, record.timestamp_ns) {
+                // The live shard recorded it before it refused it.
+                Ok(()) => core.last = lsn,
+                Err(_) if record.kind != kind::MESSAGES => core.last = lsn,
+                Err(cause) => return Err(RecoveryError::Apply { lsn, segment, offset, cause }),
+            },
+        }
+        last_timestamp_ns = record.timestamp_ns;
+        records_replayed += 1;
+    }
+    let end = reader.into_end().ok_or(RecoveryError::NoEnd)?;
+    Ok(Recovered { core, end, last_timestamp_ns, records_replayed, snapshot: from })
+}
+
+fn resume(shard: Shard, mut egress: Egress, last: Lsn) -> Core<NoJournal> {
+    for session in 0..shard.sessions() {
+        if let Some(trader) = shard.trader(session as SessionId) {
+            egress.add_session(trader.name, trader.next_downstream);
+        }
+    }
+    Core { shard, egress, log: NoJournal::default(), last, failure: None }
+}
+
+/// Gives the core the log that it writes to from here on.
+pub fn attach<L: Log>(core: Core<NoJournal>, log: L) -> Core<L> {
+    Core { shard: core.shard, egress: core.egress, log, last: core.last, failure: None }
+}

@@ -221,6 +221,26 @@ fn an_unreachable_peer_costs_only_its_own_datagrams() {
 }
 
 #[test]
+fn joined_datagrams_that_are_refused_are_tried_one_by_one_and_cost_no_others() {
+    let mut client = open_default("127.0.0.1:0");
+    let mut server = open_default("127.0.0.1:0");
+    // Port 0 cannot be sent to: EINVAL, as for a segment that a device cannot take.
+    let nowhere = Endpoint { port: 0, ..server.local() };
+    for round in 0..50 {
+        for _ in 0..3 {
+            send(&mut client, nowhere, b"to nobody");
+        }
+        client.flush().unwrap();
+        for _ in 0..8 {
+            send(&mut client, server.local(), b"to somebody");
+        }
+        client.flush().unwrap();
+        assert_eq!(take(&mut server, 8).len(), 8);
+        assert_eq!(client.statistics().tx_dropped, 3 * (round + 1));
+    }
+}
+
+#[test]
 fn a_withdrawn_datagram_is_not_sent() {
     let mut client = open_default("127.0.0.1:0");
     let mut server = open_default("127.0.0.1:0");

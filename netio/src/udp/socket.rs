@@ -33,7 +33,7 @@ pub struct UdpOptions {
     /// in bursts of 64 / 4 / 1 to one peer: without either 3.2 / 3.2 / 4.8 us, `UDP_SEGMENT` alone 1.0 / 1.9 / 4.7, both
     /// 0.12 / 1.2 / 4.8. Received from 64 peers in turn, where nothing can be joined: 0.67 us without, 0.69 with.
     pub receive_offload: bool,
-    /// Hand runs of equally long datagrams to a peer to the kernel as one (`UDP_SEGMENT`). Given up for good where a device cannot do it.
+    /// Hand runs of equally long datagrams to a peer to the kernel as one (`UDP_SEGMENT`). Given up where a device cannot do it.
     pub send_offload: bool,
 }
 

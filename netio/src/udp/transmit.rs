@@ -13,6 +13,9 @@ const TX_BATCH: usize = 64;
 const OFFLOAD_BYTES_MAX: usize = 65_507;
 const OFFLOAD_SEGMENTS_MAX: usize = 64;
 
+/// Joined messages refused in a row before joining is given up: one peer with a bad address is not the device's fault.
+const OFFLOAD_REFUSALS_MAX: u32 = 16;
+
 pub(super) struct Transmitter {
     messages: Messages,
     lengths: [usize; TX_BATCH],
@@ -22,7 +25,10 @@ pub(super) struct Transmitter {
     start: usize,
     count: usize,
     is_ipv6: bool,
+    /// Whether runs are joined: if asked for, but not for the rest of a flush in which it was refused, nor after too many of those.
     offload: bool,
+    offload_asked: bool,
+    offload_refusals: u32,
 }
 
 impl Transmitter {
@@ -36,6 +42,8 @@ impl Transmitter {
             count: 0,
             is_ipv6,
             offload,
+            offload_asked: offload,
+            offload_refusals: 0,
         }
     }
 
@@ -96,7 +104,10 @@ impl Transmitter {
                     libc::EIO | libc::EINVAL | libc::EMSGSIZE if self.run_length(self.start) > 1 => {
                         statistics.transient_errors += 1;
                         self.offload = false;
-                        tracing::warn!(local = %socket.local(), %error, "UDP_SEGMENT is refused: sending datagrams one by one");
+                        self.offload_refusals += 1;
+                        if self.offload_refusals == OFFLOAD_REFUSALS_MAX {
+                            tracing::warn!(local = %socket.local(), %error, "UDP_SEGMENT is refused: sending one by one from now on");
+                        }
                     }
                     // Unreachable, not permitted, too long, out of buffers: this datagram cannot leave, others may.
                     _ => {
@@ -108,6 +119,7 @@ impl Transmitter {
         }
         if self.is_empty() {
             (self.start, self.count) = (0, 0);
+            self.offload = self.offload_asked && self.offload_refusals < OFFLOAD_REFUSALS_MAX;
         }
         Ok(())
     }
@@ -163,7 +175,11 @@ impl Transmitter {
 
     #[inline]
     fn leave(&mut self, statistics: &mut PortStatistics) {
-        for _ in 0..self.run_length(self.start) {
+        let run = self.run_length(self.start);
+        if run > 1 {
+            self.offload_refusals = 0;
+        }
+        for _ in 0..run {
             statistics.tx_datagrams += 1;
             statistics.tx_bytes += self.lengths[self.start] as u64;
             self.start += 1;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    idle::Idle,
+    idle::{Idle, IdleStrategy},
     port::{Peer, Port, PortError, RX_BATCH},
 };
 
@@ -19,7 +19,7 @@ pub const PAYLOAD_MIN: usize = 8;
 /// The longest payload that `serve` answers on a port that cannot answer in place.
 const COPY_MAX: usize = 2048;
 /// After this long without an answer the datagram in flight is given up for lost.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Empty polls between two looks at the clock.
 const POLLS_PER_CLOCK: u32 = 64;
 
@@ -129,6 +129,19 @@ pub fn drive(
     peer: &Peer,
     load: Load,
     stop: &AtomicBool,
+    record: impl FnMut(u64),
+) -> Result<Driven, PortError> {
+    drive_counted(port, peer, load, u64::MAX, Idle::new(IdleStrategy::Spin), stop, record)
+}
+
+/// As [`drive`], for at most `count` datagrams, waiting as `idle` says: for machines with fewer cores than threads.
+pub fn drive_counted(
+    port: &mut impl Port,
+    peer: &Peer,
+    load: Load,
+    count: u64,
+    mut idle: Idle,
+    stop: &AtomicBool,
     mut record: impl FnMut(u64),
 ) -> Result<Driven, PortError> {
     let length = load.payload_length.clamp(PAYLOAD_MIN, port.max_payload().max(PAYLOAD_MIN));
@@ -145,7 +158,7 @@ pub fn drive(
     while !stop.load(Ordering::Relaxed) {
         // The batch bounds how long answers wait while a window is being opened.
         let mut burst = 0;
-        while in_flight < window && burst < RX_BATCH && now - started < load.duration {
+        while in_flight < window && burst < RX_BATCH && driven.sent < count && now - started < load.duration {
             let number = driven.sent;
             if window == 1 {
                 sent_at = Instant::now();
@@ -165,8 +178,8 @@ pub fn drive(
         if burst > 0 {
             port.flush()?;
         }
-        let count = port.receive()?;
-        for index in 0..count {
+        let received = port.receive()?;
+        for index in 0..received {
             let (_, payload) = port.datagram(index);
             let number = payload.first_chunk().map(|number| u64::from_be_bytes(*number));
             match number {
@@ -177,15 +190,18 @@ pub fn drive(
                 _ => driven.strays += 1,
             }
         }
-        if count > 0 || empty_polls >= POLLS_PER_CLOCK {
-            now = Instant::now();
-            empty_polls = 0;
-        } else {
+        if received == 0 {
+            idle.wait(port, ANSWER_TIMEOUT)?;
             empty_polls += 1;
-            std::hint::spin_loop();
-            continue;
+            if empty_polls < POLLS_PER_CLOCK {
+                continue;
+            }
+        } else {
+            idle.busy();
         }
-        if count > 0 {
+        empty_polls = 0;
+        now = Instant::now();
+        if received > 0 {
             last_answer = now;
             if window == 1 && in_flight == 0 {
                 record((now - sent_at).as_nanos() as u64);
@@ -196,7 +212,7 @@ pub fn drive(
             in_flight = 0;
             last_answer = now;
         }
-        if in_flight == 0 && now - started >= load.duration {
+        if in_flight == 0 && (driven.sent >= count || now - started >= load.duration) {
             break;
         }
     }

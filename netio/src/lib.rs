@@ -3,6 +3,7 @@
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`echo`]: the smallest program on each port, both ends.
 //! - [`idle`]: what a polling thread does when a poll brings nothing.
+//! - [`privileges`]: giving up capabilities once all is open.
 //! - [`random`]: the seeded generator behind every simulation and generated load.
 //! - [`sim`]: the simulated room.
 //! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
@@ -12,6 +13,7 @@
 pub mod echo;
 pub mod idle;
 pub mod port;
+pub mod privileges;
 pub mod random;
 pub mod sim;
 pub mod stream;

@@ -4,9 +4,12 @@ use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use super::{
     headers::{self, Checksum, Malformed},
-    rings::{Census, Frame, Rings},
+    rings::{Census, FRAME_HEADROOM, FRAME_SIZE, Frame, Rings},
 };
 use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull};
+
+/// What a frame has behind the kernel's headroom and the longest headers.
+const FRAME_ROOM: usize = (FRAME_SIZE - FRAME_HEADROOM) as usize - wire::net::MAX_HEADERS_LENGTH;
 
 /// What is known of the interface when a port is opened.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +80,7 @@ impl XdpPort {
             queue,
             zero_copy,
             verify_checksums,
-            max_payload: (facts.mtu as usize).saturating_sub(overhead),
+            max_payload: (facts.mtu as usize).saturating_sub(overhead).min(FRAME_ROOM),
             entries: [Entry::default(); RX_BATCH],
             peers: [Peer::default(); RX_BATCH],
             count: 0,
@@ -110,6 +113,11 @@ impl XdpPort {
     /// Where the frames are. Their total never changes.
     pub fn census(&self) -> Census {
         self.rings.census()
+    }
+
+    /// What the census always adds up to.
+    pub const fn frame_count(&self) -> u32 {
+        self.rings.frame_count()
     }
 
     /// As [`Port::statistics`], with what only AF_XDP has. Asks the kernel: not for the hot path.

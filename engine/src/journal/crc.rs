@@ -1,10 +1,11 @@
 //! CRC32C in steps, so that a record's check continues the previous record's. Not a general checksum library.
 //!
-//! The order path adds 20 bytes of header and a payload of some 50: at that length the call and the table set-up of a general
-//! implementation cost more than the sum itself, so here it is the bare instruction, inlined. Long runs go to the `crc32c` crate,
-//! which works on three strands at once.
+//! The order path sums a header of 20 bytes and a payload of some 70. At those lengths the calls of a general implementation cost more than
+//! the sum: with the `crc32c` crate an append takes 25 ns, with the bare instruction, inlined, 13.5 ns (`journal-bench`; of the 333 ns that
+//! 3 M orders/s leave, `process` may cost 5%). Long runs go to the crate, which works on three strands at once: 96 ns for 1,400 bytes
+//! instead of 142.
 
-/// From this length on the crate's three strands win (`journal-bench`, section `crc`).
+/// From this length on the crate's three strands win.
 const LONG: usize = 512;
 
 /// Running CRC32C (Castagnoli). `Crc::resume(c).bytes(b).value()` is `crc32c_append(c, b)`.
@@ -63,7 +64,7 @@ impl Default for Crc {
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse4.2"))]
 mod step {
-    // The compiler wants `unsafe` although the build enables the feature for the whole crate, which the `cfg` above checks.
+    // The compiler wants `unsafe` for the instruction, although the `cfg` above has seen that the build enables it everywhere.
     #![allow(unsafe_code)]
     use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u16, _mm_crc32_u32, _mm_crc32_u64};
 

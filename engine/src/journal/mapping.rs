@@ -1,5 +1,5 @@
-//! Memory of a segment, shared by the shard thread (who stores) and the background threads (who hand it to the kernel). The only
-//! unsafe code of the journal; no format and no policy.
+//! Memory of a segment, shared by the shard thread (who stores) and the background threads (who hand it to the kernel). No format and no
+//! policy; the only code of the journal that touches memory unsafely.
 //!
 //! Why unsafe: a journal that survives the process without a system call per record has to store into a shared file mapping, and a
 //! buffer has to be handed to the kernel by one thread while another still fills the rest of it.

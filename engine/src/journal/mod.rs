@@ -31,6 +31,7 @@ pub mod crc;
 pub mod error;
 pub mod file;
 pub mod format;
+pub mod inspect;
 pub mod keeper;
 mod mapping;
 pub mod reader;

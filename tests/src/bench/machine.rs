@@ -66,7 +66,7 @@ impl Machine {
     /// `pitlane-loadgen run` against the engine; its report.
     pub fn load(&self, port: &str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
         let target = format!("{}:26400", self.pair.engine.ipv4);
-        let mut words = vec!["run", "--engine", &target, "--password", PASSWORD];
+        let mut words = vec!["run", "--target", &target, "--password", PASSWORD];
         words.extend(more);
         self.generate(port, seconds, &words)
     }

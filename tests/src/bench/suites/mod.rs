@@ -1,10 +1,12 @@
 //! The figures of this repository, a file for each place they come from.
 
+mod book;
+mod journal;
 mod ports;
 
 use super::Suite;
 
 /// In the order of the page.
 pub fn all() -> Vec<Suite> {
-    vec![ports::suite()]
+    vec![ports::suite(), journal::suite(), book::suite()]
 }

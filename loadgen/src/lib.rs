@@ -17,6 +17,7 @@ pub mod clock;
 pub mod commands;
 pub mod credentials;
 pub mod directory;
+pub mod echo;
 pub mod fan;
 pub mod mix;
 pub mod pace;
@@ -49,7 +50,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => commands::run(&args),
         Command::Search(args) => commands::run_search(&args),
         Command::Report(args) => commands::show_reports(&args),
-        Command::Replay(_) | Command::Echo(_) => Err(anyhow::anyhow!("not part of this build")),
+        Command::Replay(args) => replay::command::execute(&args),
+        Command::Echo(args) => echo::execute(&args),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error:#}");

@@ -18,12 +18,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress towards `length` of whatever is counted.
+    /// Progress towards `length` of whatever is counted; 0 if nobody knows how much there is.
     pub fn new(length: u64, quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = (!quiet && terminal).then(|| {
             let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-            let template = "{elapsed_precise} {bar:30} {percent:>3}% {msg}";
+            let template = if length > 0 {
+                "{elapsed_precise} {bar:30} {percent:>3}% {msg}"
+            } else {
+                "{elapsed_precise} {msg}"
+            };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }

@@ -1,4 +1,4 @@
-//! A tiny engine for the tests: logins, streams and answers without a book. It executes nothing and remembers only open orders.
+//! A tiny engine for the tests: logins, streams and answers. Without a matcher it executes nothing and remembers only open orders.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,16 @@ use netio::{Peer, Port};
 use wire::moldudp64::{CONTROL_SESSION, Packet as MoldPacket, SESSION_LENGTH};
 use wire::ouch::inbound::{EnterOrder, ReplaceOrder};
 use wire::ouch::outbound::{
-    AccountQueryResponse, OrderAccepted, OrderCanceled, OrderRejected, OrderReplaced,
+    AccountQueryResponse, OrderAccepted, OrderCanceled, OrderExecuted, OrderRejected, OrderReplaced,
 };
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, reject_reason, time_in_force};
 use wire::soupbintcp::{LoginAccepted, Packet};
 
 use crate::client::pack_control;
+use crate::mix::Side;
+use crate::replay::matcher::Matcher;
+use crate::replay::plan::{Answer, Party, Request};
+use crate::replay::verify::Arrived;
 
 /// What the scripted engine does other than its duty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Session {
 pub struct ScriptedEngine<P: Port> {
     pub port: P,
     pub script: Script,
+    /// Matches the orders of the first session (maker) and the second (taker).
+    pub matcher: Option<Matcher>,
     pub sessions: Vec<Session>,
     pool: ParkingPool,
     pub orders: u64,
@@ -54,6 +60,7 @@ fn token(index: usize) -> [u8; SESSION_LENGTH] {
 impl<P: Port> ScriptedEngine<P> {
     pub fn new(port: P, script: Script) -> Self {
         ScriptedEngine {
+            matcher: None,
             port,
             script,
             sessions: Vec::new(),
@@ -76,13 +83,17 @@ impl<P: Port> ScriptedEngine<P> {
                 self.control(peer, &payload, now_ns);
                 continue;
             }
-            for session in &mut self.sessions {
+            for index in 0..self.sessions.len() {
                 let mut inputs = Vec::new();
+                let session = &mut self.sessions[index];
                 session.duplex.on_datagram(&payload, now_ns, &mut self.pool, |run| {
                     inputs.extend(run.messages().map(|(_, message)| message.to_vec()));
                 });
                 for input in inputs {
-                    answer(session, &self.script, &mut self.orders, &input);
+                    match &mut self.matcher {
+                        Some(matcher) => match_order(matcher, &mut self.sessions, index, &input),
+                        None => answer(&mut self.sessions[index], &self.script, &mut self.orders, &input),
+                    }
                 }
             }
         }
@@ -163,22 +174,8 @@ fn answer(session: &mut Session, script: &Script, orders: &mut u64, input: &[u8]
                 let rejected = OrderRejected { timestamp: 1, user_ref_num, reason, cl_ord_id: [b' '; 14] };
                 return reply(&|out| rejected.write(&[], out));
             }
-            let accepted = OrderAccepted {
-                timestamp: 1,
-                user_ref_num,
-                side,
-                quantity,
-                symbol,
-                price,
-                time_in_force,
-                display: b'Y',
-                order_reference_number: 7,
-                capacity: b'A',
-                inter_market_sweep_eligibility: b'N',
-                cross_type: b'N',
-                order_state: b'L',
-                cl_ord_id: [b' '; 14],
-            };
+            let accepted =
+                OrderAccepted { side, symbol, time_in_force, ..accepted(user_ref_num, quantity, price) };
             reply(&|out| accepted.write(&[], out));
             if every(script.double_every) {
                 reply(&|out| accepted.write(&[], out));
@@ -202,23 +199,7 @@ fn answer(session: &mut Session, script: &Script, orders: &mut u64, input: &[u8]
             if open.remove(&orig_user_ref_num).is_some() {
                 *next_urn = user_ref_num + 1;
                 open.insert(user_ref_num, quantity);
-                let replaced = OrderReplaced {
-                    timestamp: 1,
-                    orig_user_ref_num,
-                    user_ref_num,
-                    side: b'B',
-                    quantity,
-                    symbol: *b"DEMO    ",
-                    price,
-                    time_in_force: b'0',
-                    display: b'Y',
-                    order_reference_number: 8,
-                    capacity: b'A',
-                    inter_market_sweep_eligibility: b'N',
-                    cross_type: b'N',
-                    order_state: b'L',
-                    cl_ord_id: [b' '; 14],
-                };
+                let replaced = replaced(orig_user_ref_num, user_ref_num, quantity, price);
                 reply(&|out| replaced.write(&[], out));
             }
         }
@@ -227,5 +208,102 @@ fn answer(session: &mut Session, script: &Script, orders: &mut u64, input: &[u8]
             reply(&|out| response.write(&[], out));
         }
         other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn accepted(user_ref_num: u32, quantity: u32, price: u64) -> OrderAccepted {
+    OrderAccepted {
+        timestamp: 1,
+        user_ref_num,
+        side: b'B',
+        quantity,
+        symbol: *b"DEMO    ",
+        price,
+        time_in_force: b'0',
+        display: b'Y',
+        order_reference_number: 7,
+        capacity: b'A',
+        inter_market_sweep_eligibility: b'N',
+        cross_type: b'N',
+        order_state: b'L',
+        cl_ord_id: [b' '; 14],
+    }
+}
+
+fn replaced(orig_user_ref_num: u32, user_ref_num: u32, quantity: u32, price: u64) -> OrderReplaced {
+    OrderReplaced {
+        timestamp: 1,
+        orig_user_ref_num,
+        user_ref_num,
+        side: b'B',
+        quantity,
+        symbol: *b"DEMO    ",
+        price,
+        time_in_force: b'0',
+        display: b'Y',
+        order_reference_number: 8,
+        capacity: b'A',
+        inter_market_sweep_eligibility: b'N',
+        cross_type: b'N',
+        order_state: b'L',
+        cl_ord_id: [b' '; 14],
+    }
+}
+
+fn match_order(matcher: &mut Matcher, sessions: &mut [Session], index: usize, input: &[u8]) {
+    let party = if index == 0 { Party::Maker } else { Party::Taker };
+    let request = match Inbound::decode(input).unwrap() {
+        Inbound::EnterOrder(enter) => Request::Enter {
+            urn: enter.user_ref_num(),
+            symbol: enter.symbol(),
+            side: if enter.side() == b'B' { Side::Buy } else { Side::Sell },
+            quantity: enter.quantity(),
+            price: enter.price(),
+            immediate: enter.time_in_force() == time_in_force::IOC,
+        },
+        Inbound::CancelOrder(cancel) => {
+            Request::Cancel { urn: cancel.user_ref_num(), total: cancel.quantity() }
+        }
+        Inbound::ReplaceOrder(replace) => Request::Replace {
+            original: replace.orig_user_ref_num(),
+            urn: replace.user_ref_num(),
+            total: replace.quantity(),
+            price: replace.price(),
+        },
+        Inbound::AccountQuery(_) => {
+            let response = AccountQueryResponse { timestamp: 1, next_user_ref_num: sessions[index].next_urn };
+            sessions[index].duplex.send.push(MAX_MESSAGE_LENGTH, |out| response.write(&[], out)).unwrap();
+            return;
+        }
+        other => panic!("unexpected {other:?}"),
+    };
+    if let Request::Enter { urn, .. } | Request::Replace { urn, .. } = request {
+        sessions[index].next_urn = urn + 1;
+    }
+    matcher.apply(party, request);
+    for (party, arrived) in matcher.answers.drain(..) {
+        let stream = &mut sessions[party.index()].duplex.send;
+        let pushed = stream.push(MAX_MESSAGE_LENGTH, |out| match arrived {
+            Arrived::Answer(Answer::Accepted { urn, quantity, price }) => {
+                accepted(urn, quantity, price).write(&[], out)
+            }
+            Arrived::Answer(Answer::Replaced { original, urn, quantity, price }) => {
+                replaced(original, urn, quantity, price).write(&[], out)
+            }
+            Arrived::Answer(Answer::Canceled { urn, quantity }) => {
+                OrderCanceled { timestamp: 1, user_ref_num: urn, quantity, reason: b'U' }.write(&[], out)
+            }
+            Arrived::Execution { urn, quantity, price, match_number } => OrderExecuted {
+                timestamp: 1,
+                user_ref_num: urn,
+                quantity,
+                price,
+                liquidity_flag: b'A',
+                match_number,
+            }
+            .write(&[], out),
+            other => panic!("the matcher does not say {other:?}"),
+        });
+        pushed.unwrap();
     }
 }

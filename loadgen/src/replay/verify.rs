@@ -1,6 +1,6 @@
 //! Compares what the engine says with what the file implies, message by message, for both sessions. It sends nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 
 use super::plan::{Answer, Party, Planned, Purpose};
@@ -67,6 +67,9 @@ pub struct Verifier {
     /// Match numbers of executions that the other side has not reported yet.
     matches: [VecDeque<u64>; 2],
     compared: BTreeMap<&'static str, Compared>,
+    /// Orders that do not exist because the engine refused them: nothing can follow from requests about them.
+    refused: HashSet<(usize, u32)>,
+    follow_ups: u64,
     differences: Vec<Difference>,
     difference_count: u64,
     trades_paired: u64,
@@ -77,6 +80,10 @@ impl Verifier {
     pub fn expect(&mut self, planned: &Planned) {
         self.compared.entry(planned.purpose.name()).or_default().requests += 1;
         for &(party, answer) in &planned.expected {
+            if self.refused.contains(&(party.index(), answer.urn())) {
+                self.follow_ups += 1;
+                continue;
+            }
             self.expected[party.index()].push_back(Expectation {
                 answer,
                 row: planned.row,
@@ -139,6 +146,11 @@ impl Verifier {
         self.trades_paired
     }
 
+    /// Answers that could not come, because the order they would be about had been refused; the refusal is the difference.
+    pub fn follow_ups(&self) -> u64 {
+        self.follow_ups
+    }
+
     /// A difference found outside of the message streams.
     pub fn note_difference(&mut self, party: Party, what: String) {
         self.differ(party, 0, what);
@@ -177,6 +189,10 @@ impl Verifier {
             return self.differ(party, 0, format!("order {urn} {text}, although nothing was asked"));
         };
         if let Some(expected) = self.expected[party.index()].remove(position) {
+            self.refused.insert((party.index(), urn));
+            let before = self.expected[party.index()].len();
+            self.expected[party.index()].retain(|other| other.answer.urn() != urn);
+            self.follow_ups += (before - self.expected[party.index()].len()) as u64;
             self.compared.entry(expected.purpose.name()).or_default().answers += 1;
             self.differ(party, expected.row, format!("{} {text}", expected.purpose.name()));
         }
@@ -205,5 +221,83 @@ impl Verifier {
         if self.differences.len() < DIFFERENCES_SHOWN_MAX {
             self.differences.push(Difference { party, row, what });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::plan::Request;
+
+    fn cancel(urn: u32) -> Planned {
+        Planned {
+            party: Party::Maker,
+            request: Request::Cancel { urn, total: 0 },
+            row: u64::from(urn),
+            purpose: Purpose::Delete,
+            expected: vec![(Party::Maker, Answer::Canceled { urn, quantity: 10 })],
+        }
+    }
+
+    fn enter(urn: u32) -> Planned {
+        let request = Request::Enter {
+            urn,
+            symbol: [b' '; 8],
+            side: crate::mix::Side::Buy,
+            quantity: 10,
+            price: 1,
+            immediate: false,
+        };
+        let expected = vec![(Party::Maker, Answer::Accepted { urn, quantity: 10, price: 1 })];
+        Planned { request, purpose: Purpose::Submission, expected, ..cancel(urn) }
+    }
+
+    #[test]
+    fn a_refused_order_is_one_difference_and_what_follows_from_it_none() {
+        let mut verifier = Verifier::default();
+        verifier.expect(&enter(1));
+        verifier.expect(&cancel(1));
+        verifier.on_message(Party::Maker, Arrived::Rejected { urn: 1, reason: 0x17 });
+        verifier.expect(&cancel(1));
+        verifier.finish();
+        assert_eq!((verifier.difference_count(), verifier.follow_ups()), (1, 2));
+        assert!(
+            verifier.differences()[0].to_string().contains("row 1, session 1 (resting): submission rejected")
+        );
+    }
+
+    #[test]
+    fn missing_unexpected_and_unequal_answers_are_each_a_difference() {
+        let mut verifier = Verifier::default();
+        for urn in 1..=4 {
+            verifier.expect(&enter(urn));
+        }
+        let accepted = |urn, quantity| Arrived::Answer(Answer::Accepted { urn, quantity, price: 1 });
+        verifier.on_message(Party::Maker, accepted(2, 10));
+        assert_eq!(verifier.difference_count(), 1, "the answer to 1 never came");
+        verifier.on_message(Party::Maker, accepted(3, 11));
+        assert_eq!(verifier.difference_count(), 2);
+        verifier.on_message(Party::Maker, accepted(99, 10));
+        verifier.on_message(Party::Taker, accepted(4, 10));
+        assert_eq!(verifier.difference_count(), 4);
+        verifier.finish();
+        assert_eq!((verifier.difference_count(), verifier.outstanding()), (5, 0));
+    }
+
+    #[test]
+    fn the_two_sides_of_a_trade_must_carry_one_number() {
+        let mut verifier = Verifier::default();
+        let execution = |match_number| Arrived::Execution { urn: 1, quantity: 1, price: 1, match_number };
+        verifier.on_message(Party::Maker, execution(5));
+        verifier.on_message(Party::Taker, execution(5));
+        assert_eq!(verifier.trades_paired(), 1);
+        let before = verifier.difference_count();
+        verifier.on_message(Party::Taker, execution(6));
+        verifier.on_message(Party::Maker, execution(7));
+        assert_eq!(verifier.trades_paired(), 1);
+        assert!(
+            verifier.differences().iter().any(|difference| difference.what.contains("match numbers 7 and 6"))
+        );
+        assert!(verifier.difference_count() > before);
     }
 }

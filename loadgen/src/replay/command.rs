@@ -1,0 +1,164 @@
+//! `pitlane-loadgen replay`: from its arguments to an exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use netio::Port;
+use netio::idle::Idle;
+
+use super::drive::{Drive, DriveSettings, Driven};
+use super::event::{EventSource, FileEvent, ReadError};
+use super::itch::ItchReader;
+use super::lobster::LobsterReader;
+use super::report::ReplayReport;
+use crate::cli::{FileFormat, PortKind, ReplayArgs};
+use crate::clock::SystemClock;
+use crate::commands::{
+    EXIT_UNCLEAN, accounts, idle_strategy, interrupt_flag, print, unix_seconds, write_file,
+};
+use crate::ports::{self, Opened};
+use crate::progress::Progress;
+use crate::report::table::grouped;
+use crate::{parse, run};
+
+const SHOW_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a round without work may wait for a datagram.
+const WAIT_MAX: Duration = Duration::from_millis(1);
+
+enum Source {
+    Lobster(LobsterReader),
+    Itch(ItchReader),
+}
+
+impl EventSource for Source {
+    fn next_event(&mut self) -> Result<Option<FileEvent>, ReadError> {
+        match self {
+            Source::Lobster(reader) => reader.next_event(),
+            Source::Itch(reader) => reader.next_event(),
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn format(args: &ReplayArgs) -> FileFormat {
+    args.format.unwrap_or_else(|| {
+        let name = name(&args.file).to_lowercase();
+        if name.ends_with(".csv") || name.ends_with(".csv.gz") {
+            FileFormat::Lobster
+        } else {
+            FileFormat::Itch
+        }
+    })
+}
+
+/// LOBSTER calls its files `AAPL_2012-06-21_...`; a `lobster_` before that is accepted.
+fn symbol_of(name: &str) -> Option<&str> {
+    let first = name.strip_prefix("lobster_").unwrap_or(name).split('_').next()?;
+    let is_symbol = !first.is_empty()
+        && first.len() <= 8
+        && first.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'.');
+    is_symbol.then_some(first)
+}
+
+fn open(args: &ReplayArgs) -> Result<Source> {
+    Ok(match format(args) {
+        FileFormat::Lobster => {
+            let name = name(&args.file);
+            let symbol = args.symbol.as_deref().or(symbol_of(&name)).with_context(|| {
+                format!("--symbol is needed: a LOBSTER file does not name its instrument, and neither does `{name}`")
+            })?;
+            let symbol = parse::symbol(symbol).map_err(|problem| anyhow!("--symbol: {problem}"))?;
+            Source::Lobster(LobsterReader::open(&args.file, symbol)?)
+        }
+        FileFormat::Itch => Source::Itch(ItchReader::open(&args.file)?),
+    })
+}
+
+pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
+    let source = open(args)?;
+    let only_symbols = match &args.only {
+        Some(list) => parse::symbols(list).map_err(|problem| anyhow!("--only {problem}"))?,
+        None => Vec::new(),
+    };
+    let settings = DriveSettings {
+        connect_timeout_ns: args.connect_timeout,
+        answer_timeout_ns: args.drain,
+        events_max: args.events.unwrap_or(u64::MAX),
+        only_symbols,
+    };
+    let targets = parse::targets(&args.target.target, 1).map_err(|problem| anyhow!(problem))?;
+    let stop = interrupt_flag()?;
+    let started_at = unix_seconds();
+    let (driven, port) = match args.target.port {
+        PortKind::Udp => {
+            let driven = match ports::open_udp(&targets, 1, 2)? {
+                ports::Udp::One(opened) => drive(args, opened, source, settings, &stop)?,
+                ports::Udp::Many(opened) => drive(args, opened, source, settings, &stop)?,
+            };
+            (driven, "udp".to_owned())
+        }
+        #[cfg(feature = "xdp")]
+        PortKind::Xdp => {
+            let (device, opened) = ports::open_xdp(&args.target, &targets, 1, 2, true)?;
+            (drive(args, opened, source, settings, &stop)?, format!("xdp ({})", device.rung()))
+        }
+        #[cfg(not(feature = "xdp"))]
+        PortKind::Xdp => anyhow::bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
+    };
+    let interrupted = stop.load(Ordering::Relaxed);
+    let mut report =
+        ReplayReport::new(&driven, name(&args.file), port, args.target.target.clone(), interrupted);
+    (report.label, report.started_at) = (args.output.label.clone(), started_at);
+    print(&report.render());
+    if let Some(path) = &args.output.json {
+        write_file(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    let clean = report.unexplained_differences == 0 && report.events > 0 && !interrupted;
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNCLEAN) })
+}
+
+fn drive<P: Port>(
+    args: &ReplayArgs,
+    mut opened: Vec<Opened<P>>,
+    source: Source,
+    settings: DriveSettings,
+    stop: &AtomicBool,
+) -> Result<Driven> {
+    let users = accounts(&args.accounts, 2)?;
+    let opened = opened.pop().context("no port was opened")?;
+    let peers = [opened.peer(0, 0), opened.peer(1, 0)];
+    if let Some(&core) = args.target.cores.first() {
+        run::pin(core)?;
+    }
+    let mut idle = Idle::new(idle_strategy(&args.target, 1));
+    let events_max = args.events.unwrap_or(0);
+    let mut progress = Progress::new(events_max, args.output.quiet);
+    let mut drive =
+        Drive::new(opened.port, SystemClock::start(), source, [users[0], users[1]], peers, settings);
+    let mut show_at = Instant::now();
+    while !drive.is_done() {
+        if drive.step()? {
+            idle.busy();
+        } else {
+            idle.wait(drive.port(), WAIT_MAX)?;
+        }
+        if Instant::now() >= show_at {
+            show_at = Instant::now() + SHOW_INTERVAL;
+            let (events, requests) = (drive.events(), drive.requests());
+            progress.update(events, || {
+                format!("{} events, {} requests", grouped(events as f64), grouped(requests as f64))
+            });
+            if stop.load(Ordering::Relaxed) {
+                drive.cut_short();
+            }
+        }
+    }
+    progress.finish();
+    Ok(drive.finish())
+}

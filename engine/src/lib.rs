@@ -14,4 +14,7 @@ pub mod admin;
 pub mod clock;
 pub mod ports;
 pub mod recovery;
+pub mod replays;
+pub mod replica;
+pub mod snapshots;
 pub mod start;

@@ -11,9 +11,12 @@ use crate::journal::writer::{Log, NoJournal};
 use crate::journal::{self, Background, FileStorage, Writer};
 use crate::ports::{self, Ports};
 use crate::recovery::{attach, recover};
+use crate::replays::{ReplayHandle, Replays};
 use crate::runner::{RunError, Runner, SharedReport};
 use crate::shard::Shard;
 use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, kind};
+use crate::snapshot::retention::Retention;
+use crate::snapshots::{self, SnapshotRequest, Snapshots};
 use anyhow::Context;
 use book::TradingState;
 use netio::Port;
@@ -30,6 +33,8 @@ pub struct Engine {
     reports: Vec<SharedReport>,
     /// Closed after the threads that write to them have ended.
     journals: Vec<Background>,
+    replays: Vec<Replays>,
+    snapshots: Vec<Snapshots>,
     _verifier: Verifier,
     /// Gone when the threads are: the XDP program is detached last.
     _device: Option<Device>,
@@ -48,6 +53,7 @@ struct Parts {
     verifier: VerifierHandle,
     report: SharedReport,
     requests: Consumer<AdminRequest>,
+    snapshot: SnapshotRequest,
 }
 
 impl Engine {
@@ -56,6 +62,12 @@ impl Engine {
     /// # Errors
     /// The first part that could not be set up, by name, with what the system said.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
+        // Before the first thread, as capabilities are each thread's own, and nothing after this needs any.
+        let ports = ports::open(config)?;
+        #[cfg(feature = "xdp")]
+        if matches!(ports, Ports::Xdp(..)) {
+            netio::privileges::drop_capabilities().context("cannot give up capabilities")?;
+        }
         let accounts = Accounts::new(config.expanded_accounts().into());
         let (verifier, verifiers) = Verifier::start(Arc::clone(&accounts.list), config.engine.shards)
             .context("cannot start the verifier thread")?;
@@ -63,26 +75,29 @@ impl Engine {
         let mut parts = Vec::new();
         for (shard, verifier) in verifiers.into_iter().enumerate() {
             let report = SharedReport::default();
-            let (handle, requests) = ShardHandle::new(report.clone(), symbols_of(config, shard));
+            let snapshot = SnapshotRequest::default();
+            let (handle, requests) =
+                ShardHandle::new(report.clone(), symbols_of(config, shard), snapshot.clone());
             handles.push(handle);
-            parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests });
+            parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
         }
         let mut engine = Self {
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
             reports: parts.iter().map(|part| part.report.clone()).collect(),
             journals: Vec::new(),
+            replays: Vec::new(),
+            snapshots: Vec::new(),
             _verifier: verifier,
             _device: None,
             _admin: None,
         };
-        // The admin address first: it is the likeliest to be taken, and nothing has to be undone then.
         engine._admin = config
             .admin
             .listen
             .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles))
             .transpose()?;
-        match ports::open(config)? {
+        match ports {
             Ports::Udp(ports) => engine.start_shards(config, ports, parts)?,
             #[cfg(feature = "xdp")]
             Ports::Xdp(device, ports) => {
@@ -103,12 +118,27 @@ impl Engine {
             match config.journal.durability {
                 Durability::Memory => {
                     let core = new_core(config, part.shard, NoJournal::default())?;
-                    self.start_shard(config, port, part, core, 0)?;
+                    self.start_shard(config, port, part, core, 0, None)?;
                 }
                 Durability::Process | Durability::Disk => {
-                    let (core, last_timestamp_ns, background) = open_journal(config, part.shard)?;
+                    let OpenJournal { core, last_timestamp_ns, background, storage } =
+                        open_journal(config, part.shard)?;
                     self.journals.push(background);
-                    self.start_shard(config, port, part, core, last_timestamp_ns)?;
+                    let progress = Arc::clone(core.log.progress());
+                    let (replays, handle) =
+                        Replays::start(storage.clone(), Arc::clone(&progress), part.shard as u32)?;
+                    self.replays.push(replays);
+                    let settings = snapshots::Settings {
+                        shard: part.shard as u32,
+                        interval: config.journal.snapshot_interval,
+                        retention: Retention {
+                            snapshots: config.journal.keep_snapshots,
+                            retain_journal: config.journal.retain_segments,
+                        },
+                    };
+                    let request = part.snapshot.clone();
+                    self.snapshots.push(Snapshots::start(storage, progress, settings, request)?);
+                    self.start_shard(config, port, part, core, last_timestamp_ns, Some(handle))?;
                 }
             }
         }
@@ -122,8 +152,9 @@ impl Engine {
         part: Parts,
         mut core: Core<L>,
         last_timestamp_ns: u64,
+        replays: Option<ReplayHandle>,
     ) -> anyhow::Result<()> {
-        let Parts { shard, accounts, verifier, report, requests } = part;
+        let Parts { shard, accounts, verifier, report, requests, .. } = part;
         let mut clock = Clock::new(last_timestamp_ns);
         let now = clock.now();
         configure(config, shard, &mut core, now.timestamp_ns)?;
@@ -140,6 +171,7 @@ impl Engine {
             Arc::clone(&self.stop),
             report,
             requests,
+            replays,
         );
         self.spawn(shard, config.engine.cores.get(shard).copied(), runner)
     }
@@ -191,6 +223,8 @@ impl Engine {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
+        // They read what the journals write.
+        drop((self.replays, self.snapshots));
         for journal in self.journals {
             result = result.and(journal.close().map_err(|failure| anyhow::anyhow!("journal: {}", failure.0)));
         }
@@ -220,11 +254,17 @@ fn new_egress(config: &Config) -> Egress {
     Egress::new(config.session.resend_window_bytes, gated, None)
 }
 
-/// Recovers a shard from its journal, or begins one, and opens it for writing. Also the timestamp to go on from.
-fn open_journal(
-    config: &Config,
-    shard: usize,
-) -> anyhow::Result<(Core<Writer<FileStorage>>, u64, Background)> {
+/// A shard with its journal open for writing.
+struct OpenJournal {
+    core: Core<Writer<FileStorage>>,
+    /// Timestamps go on from here.
+    last_timestamp_ns: u64,
+    background: Background,
+    storage: FileStorage,
+}
+
+/// Recovers a shard from its journal, or begins one.
+fn open_journal(config: &Config, shard: usize) -> anyhow::Result<OpenJournal> {
     let number = shard as u32;
     let durability = match config.journal.durability {
         Durability::Disk => journal::Durability::Disk,
@@ -240,7 +280,7 @@ fn open_journal(
     let storage = FileStorage::open(directory, number, durability).with_context(context)?;
     let began = Instant::now();
     let recovered = recover(storage.clone(), number, new_egress(config)).with_context(context)?;
-    let opened = journal::start(storage, number, recovered.end, settings).with_context(context)?;
+    let opened = journal::start(storage.clone(), number, recovered.end, settings).with_context(context)?;
     let core = match recovered.core {
         Some(core) => {
             tracing::info!(
@@ -256,7 +296,12 @@ fn open_journal(
         }
         None => new_core(config, shard, opened.writer)?,
     };
-    Ok((core, recovered.last_timestamp_ns, opened.background))
+    Ok(OpenJournal {
+        core,
+        last_timestamp_ns: recovered.last_timestamp_ns,
+        background: opened.background,
+        storage,
+    })
 }
 
 /// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices

@@ -40,6 +40,10 @@ pub async fn command(
             );
         }
     }
+    if command == "snapshot" {
+        admin.shards.iter().for_each(|shard| shard.snapshot.ask());
+        return (StatusCode::ACCEPTED, "snapshots asked for; the log says when they are taken\n".to_owned());
+    }
     match parse(&command, &parameters) {
         Ok(input) => {
             tracing::info!(command, ?parameters, "operator command");
@@ -95,7 +99,7 @@ fn parse(command: &str, parameters: &Parameters) -> Result<Input<'static>, Strin
         }
         other => Err(format!(
             "unknown command {other:?}; expected pre-open, open, resume, halt, auction, close, kill, unkill, restrict, \
-             unrestrict, reference-price or risk"
+             unrestrict, reference-price, risk or snapshot"
         )),
     }
 }

@@ -6,6 +6,7 @@ mod metrics;
 
 use crate::runner::SharedReport;
 use crate::shard::input::Input;
+use crate::snapshots::SnapshotRequest;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::{get, post};
@@ -29,13 +30,18 @@ pub struct ShardHandle {
     pub report: SharedReport,
     requests: Mutex<Producer<AdminRequest>>,
     pub symbols: Vec<[u8; 8]>,
+    snapshot: SnapshotRequest,
 }
 
 impl ShardHandle {
     /// A shard's two ends: the server's handle, and the ring that the shard's thread reads.
-    pub fn new(report: SharedReport, symbols: Vec<[u8; 8]>) -> (Self, Consumer<AdminRequest>) {
+    pub fn new(
+        report: SharedReport,
+        symbols: Vec<[u8; 8]>,
+        snapshot: SnapshotRequest,
+    ) -> (Self, Consumer<AdminRequest>) {
         let (requests, consumer) = RingBuffer::new(COMMANDS_WAITING);
-        (Self { report, requests: Mutex::new(requests), symbols }, consumer)
+        (Self { report, requests: Mutex::new(requests), symbols, snapshot }, consumer)
     }
 }
 

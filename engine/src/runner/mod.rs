@@ -12,7 +12,8 @@ use crate::core::{Core, CoreError};
 use crate::egress::{self, Gate, Route};
 use crate::ingress::Ingress;
 use crate::journal::writer::Log;
-use crate::shard::input::{Input, SessionId};
+use crate::replays::{Answer, Question, ReplayHandle};
+use crate::shard::input::{CloseReason, Input, SessionId};
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Port, PortError};
 use rtrb::Consumer;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wheel::Wheel;
+use wire::moldudp64::{HEADER_LENGTH, Header};
 
 /// How often a shard publishes its counters.
 const REPORT_INTERVAL_NS: u64 = 100_000_000;
@@ -43,6 +45,8 @@ pub struct Runner<P: Port, L: Log> {
     stop: Arc<AtomicBool>,
     report: SharedReport,
     requests: Consumer<AdminRequest>,
+    /// Absent without a journal: then what the windows no longer hold is gone.
+    replays: Option<ReplayHandle>,
     next_report_ns: u64,
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
@@ -69,6 +73,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         stop: Arc<AtomicBool>,
         report: SharedReport,
         requests: Consumer<AdminRequest>,
+        replays: Option<ReplayHandle>,
     ) -> Self {
         Self {
             wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
@@ -81,6 +86,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             stop,
             report,
             requests,
+            replays,
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
             next_attention_ns: 0,
@@ -152,6 +158,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             // Whoever asked may have given up waiting.
             let _ = answer.send(outcome);
         }
+        busy |= self.replay(now);
         if now.monotonic_ns >= self.next_timer_ns {
             self.next_timer_ns = now.monotonic_ns + TIMER_INTERVAL_NS;
             self.pass_time(now);
@@ -161,6 +168,57 @@ impl<P: Port, L: Log> Runner<P, L> {
             self.publish(now);
         }
         busy
+    }
+
+    /// Passes on gap requests that only the journal can answer, and sends what it had.
+    fn replay(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while let Some((session, from, until)) = self.ingress.take_replay() {
+            busy = true;
+            let window = self.core.egress.session(session).stream.first();
+            let asked = self.replays.as_mut().is_some_and(|replays| {
+                // A full ring is the client's to ask again.
+                let _ = replays.questions.push(Question { session, from, until, window });
+                true
+            });
+            if !asked {
+                self.ingress.close(session, CloseReason::Administrative, now, &mut self.core);
+            }
+        }
+        while let Some(Ok(answer)) = self.replays.as_mut().map(|replays| replays.answers.pop()) {
+            busy = true;
+            if answer.messages.is_empty() {
+                tracing::warn!(session = answer.session, "messages asked for are gone from the journal");
+                self.ingress.close(answer.session, CloseReason::Administrative, now, &mut self.core);
+            } else {
+                self.send_replayed(&answer);
+            }
+        }
+        busy
+    }
+
+    /// Messages from the journal, as many datagrams as the port takes; what is lost is asked for again.
+    fn send_replayed(&mut self, answer: &Answer) {
+        let downstream = self.core.egress.session(answer.session);
+        let Route::Datagrams(peer) = downstream.route else { return };
+        let name = *downstream.stream.session();
+        let mut next = answer.messages.first;
+        while next < answer.messages.end() {
+            let room = self.port.max_payload() - HEADER_LENGTH;
+            let (blocks, count) = answer.messages.blocks_from(next, room);
+            if count == 0 {
+                return;
+            }
+            let sent = self.port.send(&peer, |out| {
+                Header { session: name, sequence: next, count }.write(out);
+                out[HEADER_LENGTH..HEADER_LENGTH + blocks.len()].copy_from_slice(blocks);
+                HEADER_LENGTH + blocks.len()
+            });
+            if sent.is_err() {
+                return;
+            }
+            next += u64::from(count);
+        }
     }
 
     /// Ends good-till-time orders that are due although no input came to tell the time.

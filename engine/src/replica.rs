@@ -1,0 +1,245 @@
+//! A shard rebuilt from its journal beside the running one: to take snapshots without stopping it, and to find messages
+//! that its resend windows no longer hold. Never on the shard's thread.
+
+use crate::journal::{JournalError, Lsn, Reader, Storage};
+use crate::recovery::RecoveryError;
+use crate::shard::input::{Input, SessionId, kind};
+use crate::shard::{ApplyError, Outputs, Shard};
+use crate::snapshot::{self, Meta, SnapshotError};
+
+/// Follows a journal that is being written.
+pub struct Replica<S: Storage> {
+    pub shard: Option<Shard>,
+    reader: Reader<S>,
+    storage: S,
+    number: u32,
+    /// Last record applied, and its timestamp.
+    pub last: Lsn,
+    timestamp_ns: u64,
+}
+
+impl<S: Storage> Replica<S> {
+    /// Begins with the newest whole snapshot that `suits`, or with the first record.
+    pub fn open(
+        storage: S,
+        number: u32,
+        limit: Lsn,
+        suits: impl Fn(&Shard) -> bool,
+    ) -> Result<Self, RecoveryError> {
+        for (_, name) in snapshot::list(&storage, number)? {
+            let Ok(found) = snapshot::read(&storage, &name) else { continue };
+            let shard = Shard::restore(&found.payload)
+                .map_err(|cause| RecoveryError::State { file: found.file.clone(), cause })?;
+            if !suits(&shard) {
+                continue;
+            }
+            let last = found.meta.last;
+            let reader = Reader::follow(storage.clone(), number, last.next(), limit)?;
+            let timestamp_ns = found.meta.timestamp_ns;
+            return Ok(Self { shard: Some(shard), reader, storage, number, last, timestamp_ns });
+        }
+        let reader = Reader::follow(storage.clone(), number, Lsn(1), limit)?;
+        Ok(Self { shard: None, reader, storage, number, last: Lsn(0), timestamp_ns: 0 })
+    }
+
+    /// Applies records up to `limit`, or until `enough` says so, which is asked after each.
+    pub fn advance<O: Outputs>(
+        &mut self,
+        limit: Lsn,
+        out: &mut O,
+        enough: impl Fn(&O) -> bool,
+    ) -> Result<(), RecoveryError> {
+        self.reader.set_limit(limit)?;
+        while let Some(record) = self.reader.next()? {
+            let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
+            let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
+                lsn,
+                segment,
+                offset,
+                cause,
+            })?;
+            match (&mut self.shard, input) {
+                (shard @ None, Input::Genesis(genesis)) => *shard = Some(Shard::new(genesis)),
+                (None, _) => {
+                    let cause = ApplyError::NoGenesis(record.kind);
+                    return Err(RecoveryError::Apply { lsn, segment, offset, cause });
+                }
+                (Some(shard), input) => match shard.apply(&input, record.timestamp_ns, out) {
+                    Err(cause) if record.kind == kind::MESSAGES => {
+                        return Err(RecoveryError::Apply { lsn, segment, offset, cause });
+                    }
+                    // Recorded, then refused by the live shard, and now by this one.
+                    Ok(()) | Err(_) => {}
+                },
+            }
+            self.last = lsn;
+            self.timestamp_ns = record.timestamp_ns;
+            if enough(out) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a snapshot of the state after the last record applied. The journal must be durable up to there.
+    pub fn write_snapshot(&self) -> Result<Option<String>, SnapshotError> {
+        let Some(shard) = &self.shard else { return Ok(None) };
+        let mut payload = Vec::new();
+        shard.write_state(&mut payload);
+        let meta = Meta {
+            shard: self.number,
+            last: self.last,
+            timestamp_ns: self.timestamp_ns,
+            state_hash: shard.state_hash(),
+            chain: self.reader.chain(),
+        };
+        snapshot::write(&self.storage, &meta, &[&payload]).map(Some)
+    }
+}
+
+/// A run of one session's messages, as MoldUDP64 blocks.
+#[derive(Debug, Default)]
+pub struct Messages {
+    pub first: u64,
+    /// Where each message's block begins in `blocks`, and where the last one ends.
+    ends: Vec<u32>,
+    blocks: Vec<u8>,
+}
+
+impl Messages {
+    /// Sequence after the last message.
+    pub fn end(&self) -> u64 {
+        self.first + self.ends.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The blocks of messages from `sequence` on that fit into `room` bytes: bytes and how many.
+    pub fn blocks_from(&self, sequence: u64, room: usize) -> (&[u8], u16) {
+        let Some(index) = sequence.checked_sub(self.first).map(|index| index as usize) else {
+            return (&[], 0);
+        };
+        let start = if index == 0 { 0 } else { self.ends.get(index - 1).map_or(0, |&end| end as usize) };
+        let count = self.ends.iter().skip(index).take_while(|&&end| end as usize - start <= room).count();
+        match count {
+            0 => (&[], 0),
+            count => (&self.blocks[start..self.ends[index + count - 1] as usize], count as u16),
+        }
+    }
+
+    /// The part from `sequence` on, at most `count` messages.
+    pub fn part(&self, sequence: u64, count: usize) -> Messages {
+        let mut part = Messages { first: sequence, ..Messages::default() };
+        let index = sequence.saturating_sub(self.first) as usize;
+        let start = if index == 0 { 0 } else { self.ends.get(index - 1).map_or(0, |&end| end as usize) };
+        for &end in self.ends.iter().skip(index).take(count) {
+            part.ends.push(end - start as u32);
+        }
+        let end = part.ends.last().map_or(start, |&end| start + end as usize);
+        part.blocks.extend_from_slice(&self.blocks[start..end]);
+        part
+    }
+}
+
+/// Collects a session's messages `from..until` while a replica replays.
+struct Collector {
+    session: SessionId,
+    next: u64,
+    until: u64,
+    bytes_max: usize,
+    messages: Messages,
+}
+
+impl Outputs for Collector {
+    fn session(&mut self, session: SessionId, fill: impl FnOnce(&mut [u8]) -> usize) {
+        if session != self.session {
+            return;
+        }
+        let sequence = self.next;
+        self.next += 1;
+        if sequence < self.messages.first || self.is_done() {
+            return;
+        }
+        let mut buffer = [0; wire::ouch::MAX_MESSAGE_LENGTH];
+        let length = fill(&mut buffer).min(buffer.len());
+        self.messages.blocks.extend_from_slice(&(length as u16).to_be_bytes());
+        self.messages.blocks.extend_from_slice(&buffer[..length]);
+        self.messages.ends.push(self.messages.blocks.len() as u32);
+    }
+
+    fn feed(&mut self, _: impl FnOnce(&mut [u8]) -> usize) {}
+}
+
+impl Collector {
+    fn is_done(&self) -> bool {
+        self.messages.end() >= self.until || self.messages.blocks.len() >= self.bytes_max
+    }
+}
+
+/// A session's downstream messages `from..until`, rebuilt from the journal up to record `limit`; fewer when they come to
+/// more than `bytes_max` bytes or the journal does not go back that far.
+pub fn session_messages<S: Storage>(
+    storage: S,
+    number: u32,
+    limit: Lsn,
+    session: SessionId,
+    from: u64,
+    until: u64,
+    bytes_max: usize,
+) -> Result<Messages, RecoveryError> {
+    let before = |shard: &Shard| shard.trader(session).is_none_or(|trader| trader.next_downstream <= from);
+    let mut replica = match Replica::open(storage, number, limit, before) {
+        // The segments that it would have to begin with have been removed.
+        Err(RecoveryError::Journal(JournalError::TooOld { .. })) => return Ok(Messages::default()),
+        opened => opened?,
+    };
+    let next = replica
+        .shard
+        .as_ref()
+        .and_then(|shard| shard.trader(session))
+        .map_or(1, |trader| trader.next_downstream);
+    let mut collector = Collector {
+        session,
+        next,
+        until,
+        bytes_max,
+        messages: Messages { first: from, ..Messages::default() },
+    };
+    replica.advance(limit, &mut collector, Collector::is_done)?;
+    Ok(collector.messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_into_datagrams_and_parts() {
+        let mut collector = Collector {
+            session: 3,
+            next: 1,
+            until: 8,
+            bytes_max: 1 << 20,
+            messages: Messages { first: 3, ..Messages::default() },
+        };
+        for number in 1..=20u8 {
+            collector.session(9, |_| 200);
+            collector.session(3, |out| {
+                out[..10].fill(number);
+                10
+            });
+        }
+        assert!(collector.is_done());
+        let messages = collector.messages;
+        assert_eq!((messages.first, messages.end()), (3, 8));
+        let (blocks, count) = messages.blocks_from(4, 30);
+        assert_eq!((blocks.len(), count), (24, 2));
+        assert_eq!(&blocks[..3], &[0, 10, 4]);
+        assert_eq!(messages.blocks_from(8, 1000), (&[][..], 0));
+        let part = messages.part(5, 2);
+        assert_eq!((part.first, part.end()), (5, 7));
+        assert_eq!(part.blocks_from(6, 100).0[2], 6);
+    }
+}

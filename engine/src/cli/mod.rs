@@ -2,6 +2,7 @@
 
 mod echo;
 mod hash_password;
+mod journal;
 mod run;
 
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +25,10 @@ enum Command {
     Run(ConfigArgs),
     /// Read a configuration and say what it amounts to, or what is wrong with it.
     Check(ConfigArgs),
+    /// Say what a journal holds and whether it is whole.
+    Inspect(journal::InspectArgs),
+    /// Rebuild a shard from its journal and show its state; with --verify hold it against its snapshots.
+    Replay(journal::ReplayArgs),
     /// Send every datagram back: the limit of a port, to compare the engine with.
     Echo(echo::EchoArgs),
     /// Read a password from standard input and print the hash that an account's `password_hash` takes.
@@ -62,6 +67,8 @@ impl Cli {
         let outcome = match &self.command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => run::check(args),
+            Command::Inspect(args) => journal::inspect(args),
+            Command::Replay(args) => journal::replay(args),
             Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),
         };

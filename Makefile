@@ -1,7 +1,7 @@
 # The commands of this repository. Each target is a script in scripts/ that can also be run by hand.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint bench
+.PHONY: help deps build test lint demo demo-xdp bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -18,6 +18,12 @@ test: ## everything CI runs: formatting, lints, licences, unit, property, end-to
 
 lint: ## formatting, clippy, shellcheck and cargo-deny only
 	@scripts/test.sh lint
+
+demo: ## engine on loopback, ten clients for ten seconds, the report (no root)
+	@scripts/demo.sh
+
+demo-xdp: ## the same over AF_XDP between two network namespaces, beside its limit and kernel UDP (root)
+	@scripts/demo-xdp.sh
 
 bench: ## measure everything that has a budget (root); ONLY=prefix for a part. Writes benchmarks.md
 	@scripts/bench.sh $(ONLY)

@@ -69,23 +69,35 @@ impl Client {
 
     /// Logs in, asking for messages from `sequence`.
     pub fn login(&mut self, user: &str, password: &str, sequence: u64) -> Result<LoginAccepted, LoginError> {
-        let request = LoginRequest {
-            username: soupbintcp::pad_right(user).unwrap_or([b'?'; 6]),
-            password: soupbintcp::pad_right(password).unwrap_or([b'?'; 10]),
-            requested_session: ANY_SESSION,
-            requested_sequence: sequence,
-        };
-        self.login_as(&request)
+        self.login_as(&request(user, password, sequence))
+    }
+
+    /// One attempt at a login, given up after `patience`.
+    pub fn try_login(
+        &mut self,
+        user: &str,
+        password: &str,
+        patience: Duration,
+    ) -> Result<LoginAccepted, LoginError> {
+        self.login_within(&request(user, password, 1), patience)
     }
 
     /// Logs in with exactly this request, repeated until it is answered.
     pub fn login_as(&mut self, request: &LoginRequest) -> Result<LoginAccepted, LoginError> {
-        let deadline = Instant::now() + PATIENCE;
+        self.login_within(request, PATIENCE)
+    }
+
+    fn login_within(
+        &mut self,
+        request: &LoginRequest,
+        patience: Duration,
+    ) -> Result<LoginAccepted, LoginError> {
+        let deadline = Instant::now() + patience;
         // Datagrams of the session may overtake the answer that names it.
         let mut early: Vec<Vec<u8>> = Vec::new();
         while Instant::now() < deadline {
             self.control(&soupbintcp::Packet::LoginRequest(*request))?;
-            let retry = Instant::now() + LOGIN_RETRY;
+            let retry = (Instant::now() + LOGIN_RETRY).min(deadline);
             while let Some(datagram) = self.receive_raw(retry.saturating_duration_since(Instant::now()))? {
                 match control_body(&datagram) {
                     Some(soupbintcp::Packet::LoginAccepted(accepted)) => {
@@ -251,6 +263,15 @@ impl Client {
 /// User name of an account of [`crate::engine::Settings`], numbered from 1.
 pub fn user(account: usize) -> String {
     format!("C{account:05}")
+}
+
+fn request(user: &str, password: &str, sequence: u64) -> LoginRequest {
+    LoginRequest {
+        username: soupbintcp::pad_right(user).unwrap_or([b'?'; 6]),
+        password: soupbintcp::pad_right(password).unwrap_or([b'?'; 10]),
+        requested_session: ANY_SESSION,
+        requested_sequence: sequence,
+    }
 }
 
 /// An Enter Order for AAPL.

@@ -43,8 +43,11 @@ pub fn assemble<S: Storage>(
     let reopened = match &end.place {
         None => None,
         Some(place) => {
-            if matches!(&end.tail, Tail::Torn { .. }) && !place.sealed {
-                erase(&storage, place)?;
+            if let Tail::Torn { file, offset, record, bytes, what } = &end.tail {
+                tracing::warn!(%file, offset, %record, bytes, %what, "the journal has a torn tail, never acknowledged: removed");
+                if !place.sealed {
+                    erase(&storage, place)?;
+                }
             }
             let generation = make_durable(&storage, place, boot_id)?;
             (!place.sealed).then_some((place, generation))

@@ -1,7 +1,7 @@
 # The commands of this repository. Each target is a script in scripts/ that can also be run by hand.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint demo demo-xdp test-zerocopy bench
+.PHONY: help deps build test lint demo demo-xdp bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -24,11 +24,6 @@ demo: ## engine on loopback, ten clients for ten seconds, the report (no root)
 
 demo-xdp: ## the same over AF_XDP between two network namespaces, beside its limit and kernel UDP (root)
 	@scripts/demo-xdp.sh
-
-test-zerocopy: ## AF_XDP zero-copy without the hardware: a Debian kernel in QEMU with virtio-net, both ends from this build
-	@scripts/deps.sh build zerocopy
-	cargo build --release -p pitlane -p pitlane-loadgen -p pitlane-tests --bins --example zerocopy_echo
-	@tests/zerocopy/run.sh
 
 bench: ## measure everything that has a budget (root); ONLY=prefix for a part. Writes benchmarks.md
 	@scripts/bench.sh $(ONLY)

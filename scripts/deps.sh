@@ -8,7 +8,6 @@
 build_needs="cc=gcc make=make clang=clang m4=m4 pkg-config=pkg-config lib:libelf-dev lib:zlib1g-dev lib:libc6-dev"
 run_needs="ip=iproute2 nft=nftables ethtool=ethtool taskset=util-linux python3=python3"
 test_needs="$run_needs shellcheck=shellcheck lib:python3-yaml pip3=python3-pip"
-zerocopy_needs="qemu-system-x86_64=qemu-system-x86 busybox=busybox-static cpio=cpio xz=xz-utils"
 
 missing() {
 	local need
@@ -28,8 +27,7 @@ for group in "${@:-build}"; do
 	build) needs=$build_needs ;;
 	run) needs=$run_needs ;;
 	test) needs=$test_needs ;;
-	zerocopy) needs=$zerocopy_needs ;;
-	*) die "deps.sh: unknown group '$group' (build, run, test, zerocopy)" ;;
+	*) die "deps.sh: unknown group '$group' (build, run, test)" ;;
 	esac
 	if ! command -v dpkg-query >/dev/null; then
 		say "not a Debian system: this script cannot tell whether these are installed: $needs"

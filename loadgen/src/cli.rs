@@ -55,9 +55,6 @@ pub struct TargetArgs {
     /// Through kernel UDP or AF_XDP.
     #[arg(long, value_enum, default_value_t = PortKind::Udp)]
     pub port: PortKind,
-    /// Kernel UDP: every datagram by itself, without the kernel's joining of datagrams (GSO, GRO).
-    #[arg(long)]
-    pub no_udp_offload: bool,
     /// AF_XDP: the network interface.
     #[arg(long, value_name = "NAME", required_if_eq("port", "xdp"))]
     pub interface: Option<String>,
@@ -68,7 +65,7 @@ pub struct TargetArgs {
     #[arg(long, default_value_t = 40_000)]
     pub local_port: u16,
     /// What a thread does when there is nothing to do: spin, yield or park. Spinning measures best and wants a core per thread.
-    /// Without it: spin if there is a core for every thread and one more, else yield.
+    /// Without it: spin if there is a core for every thread and, unless pinned, one more for the engine; else yield.
     #[arg(long)]
     pub idle: Option<IdleStrategy>,
     /// Cores to pin the threads to, in sequence, such as 2,3.

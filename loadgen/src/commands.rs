@@ -16,6 +16,7 @@ use crate::cli::{
 use crate::client::Credentials;
 use crate::mix::MixSettings;
 use crate::pace::Pace;
+use crate::ports::PortName;
 use crate::report::table::{duration, grouped, render, right, table};
 use crate::report::{HostFacts, Report, assemble, hgrm, html};
 use crate::run::{Executed, Plan, execute};
@@ -40,9 +41,13 @@ pub fn interrupt_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// Spins where the generator has cores to itself: as many as threads if it was pinned to some, one more if it has to share the
+/// machine with an engine.
 pub fn idle_strategy(target: &TargetArgs, threads: usize) -> IdleStrategy {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    target.idle.unwrap_or(if cores > threads { IdleStrategy::Spin } else { IdleStrategy::Yield })
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let is_pinned = !target.cores.is_empty() || available < HostFacts::collect().cores;
+    let enough = if is_pinned { available >= threads } else { available > threads };
+    target.idle.unwrap_or(if enough { IdleStrategy::Spin } else { IdleStrategy::Yield })
 }
 
 pub fn accounts(args: &AccountArgs, count: usize) -> Result<Vec<Credentials>> {
@@ -102,16 +107,20 @@ fn plan(
 }
 
 /// Opens the ports and runs the plan over them. Also returns what the port calls itself.
-fn execute_over(plan: &Plan, target: &TargetArgs, interrupt: &Arc<AtomicBool>) -> Result<(Executed, String)> {
+fn execute_over(
+    plan: &Plan,
+    target: &TargetArgs,
+    interrupt: &Arc<AtomicBool>,
+) -> Result<(Executed, PortName)> {
     let targets = parse::targets(&target.target, plan.symbols.len()).map_err(|problem| anyhow!(problem))?;
     match target.port {
         PortKind::Udp => {
             let clients = plan.clients_per_thread();
-            let executed = match ports::open_udp(&targets, plan.threads, clients, !target.no_udp_offload)? {
+            let executed = match ports::open_udp(&targets, plan.threads, clients)? {
                 ports::Udp::One(opened) => execute(plan, opened, interrupt)?,
                 ports::Udp::Many(opened) => execute(plan, opened, interrupt)?,
             };
-            Ok((executed, "udp".into()))
+            Ok((executed, PortName::udp()))
         }
         #[cfg(feature = "xdp")]
         PortKind::Xdp => {
@@ -119,7 +128,7 @@ fn execute_over(plan: &Plan, target: &TargetArgs, interrupt: &Arc<AtomicBool>) -
                 ports::open_xdp(target, &targets, plan.threads, plan.clients_per_thread(), true)?;
             // The device stays open until the last answer: its program steers the datagrams.
             let executed = execute(plan, opened, interrupt)?;
-            Ok((executed, format!("xdp ({})", device.rung())))
+            Ok((executed, PortName::xdp(&device)))
         }
         #[cfg(not(feature = "xdp"))]
         PortKind::Xdp => anyhow::bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
@@ -130,7 +139,7 @@ fn describe(
     plan: &Plan,
     target: &TargetArgs,
     output: &OutputArgs,
-    port: String,
+    port: PortName,
     executed: &Executed,
     started_at: u64,
 ) -> Report {
@@ -141,12 +150,13 @@ fn describe(
     };
     let mut report = Report {
         label: if output.label.is_empty() {
-            format!("{port}, {}", plan.pace.describe())
+            format!("{}, {}", port.kind, plan.pace.describe())
         } else {
             output.label.clone()
         },
         started_at,
-        port,
+        port: port.kind.into(),
+        port_mode: port.mode,
         target: target.target.clone(),
         shards: plan.symbols.len() as u32,
         threads: plan.threads as u32,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::LATENCY_NS_MAX;
 use crate::cli::{EchoArgs, PortKind};
 use crate::commands::{EXIT_UNCLEAN, interrupt_flag, print, unix_seconds, write_file};
+use crate::ports::PortName;
 use crate::report::table::{duration, grouped, right, table};
 use crate::report::{HostFacts, Latency, SCHEMA_VERSION, assemble, hgrm};
 use crate::{parse, ports, run};
@@ -29,6 +30,7 @@ pub struct EchoReport {
     pub label: String,
     pub started_at: u64,
     pub port: String,
+    pub port_mode: String,
     pub target: String,
     pub window: u64,
     pub payload_bytes: usize,
@@ -80,14 +82,13 @@ pub fn execute(args: &EchoArgs) -> Result<ExitCode> {
     let started_at = unix_seconds();
     let (measured, port) = match args.target.port {
         PortKind::Udp => {
-            let ports::Udp::One(mut opened) = ports::open_udp(&targets, 1, 1, !args.target.no_udp_offload)?
-            else {
+            let ports::Udp::One(mut opened) = ports::open_udp(&targets, 1, 1)? else {
                 bail!("one client needs one socket");
             };
             let opened = opened.pop().context("no port was opened")?;
             let peer = opened.peer(0, 0);
             let mut port = opened.port;
-            (measure(args, &mut port, &peer, &stop)?, "udp".to_owned())
+            (measure(args, &mut port, &peer, &stop)?, PortName::udp())
         }
         #[cfg(feature = "xdp")]
         PortKind::Xdp => {
@@ -95,7 +96,7 @@ pub fn execute(args: &EchoArgs) -> Result<ExitCode> {
             let opened = opened.pop().context("no port was opened")?;
             let peer = opened.peer(0, 0);
             let mut port = opened.port;
-            (measure(args, &mut port, &peer, &stop)?, format!("xdp ({})", device.rung()))
+            (measure(args, &mut port, &peer, &stop)?, PortName::xdp(&device))
         }
         #[cfg(not(feature = "xdp"))]
         PortKind::Xdp => bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
@@ -105,7 +106,8 @@ pub fn execute(args: &EchoArgs) -> Result<ExitCode> {
         schema_version: SCHEMA_VERSION,
         label: args.output.label.clone(),
         started_at,
-        port,
+        port: port.kind.into(),
+        port_mode: port.mode,
         target: args.target.target.clone(),
         window: args.window,
         payload_bytes: args.payload,

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod commands;
+pub mod coordination;
 pub mod credentials;
 pub mod directory;
 pub mod echo;

@@ -20,6 +20,26 @@ const SOCKETS_MAX: usize = 4096;
 const LOOPBACK_BLOCK: usize = 254;
 const LOOPBACK_BLOCKS: usize = 32_768;
 
+/// What a report calls the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortName {
+    /// `udp` or `xdp`.
+    pub kind: &'static str,
+    /// How it was opened.
+    pub mode: String,
+}
+
+impl PortName {
+    pub fn udp() -> Self {
+        PortName { kind: "udp", mode: "kernel sockets".into() }
+    }
+
+    #[cfg(feature = "xdp")]
+    pub fn xdp(device: &netio::xdp::XdpDevice) -> Self {
+        PortName { kind: "xdp", mode: device.rung().to_string() }
+    }
+}
+
 /// One thread's port, where each shard is, and where each of its clients speaks from.
 pub struct Opened<P> {
     pub port: P,
@@ -40,16 +60,16 @@ pub enum Udp {
     Many(Vec<Opened<Fan<UdpPort>>>),
 }
 
-/// Kernel UDP for `clients` clients on each of `threads` threads; `offload` lets the kernel join datagrams.
-pub fn open_udp(targets: &[SocketAddr], threads: usize, clients: usize, offload: bool) -> Result<Udp> {
+/// Kernel UDP for `clients` clients on each of `threads` threads.
+pub fn open_udp(targets: &[SocketAddr], threads: usize, clients: usize) -> Result<Udp> {
     let shards: Vec<Peer> = targets.iter().map(|&target| Peer::remote(target)).collect();
     let wildcard: IpAddr = match targets.first() {
         Some(SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
     let bind = || {
-        let options = UdpOptions { receive_offload: offload, send_offload: offload, ..UdpOptions::default() };
-        UdpPort::bind(SocketAddr::new(wildcard, 0), &options).context("cannot open a UDP socket")
+        UdpPort::bind(SocketAddr::new(wildcard, 0), &UdpOptions::default())
+            .context("cannot open a UDP socket")
     };
     let on_loopback = targets.iter().all(|target| target.is_ipv4() && target.ip().is_loopback());
     if clients == 1 || (on_loopback && clients <= LOOPBACK_BLOCK * LOOPBACK_BLOCKS) {
@@ -156,7 +176,7 @@ mod tests {
             let targets = [target.parse().unwrap()];
             let sources =
                 |opened: &[Vec<Endpoint>]| opened.iter().flatten().copied().collect::<HashSet<_>>().len();
-            let all: Vec<Vec<Endpoint>> = match open_udp(&targets, 2, clients, true).unwrap() {
+            let all: Vec<Vec<Endpoint>> = match open_udp(&targets, 2, clients).unwrap() {
                 Udp::One(opened) => opened.into_iter().map(|one| one.sources).collect(),
                 Udp::Many(opened) => opened.into_iter().map(|one| one.sources).collect(),
             };

@@ -13,6 +13,7 @@ use netio::{Peer, Port};
 use crate::account::Account;
 use crate::client::{Client, Credentials};
 use crate::clock::{Clock, SystemClock};
+use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::mix::{Mix, MixSettings};
 use crate::pace::Pace;
 use crate::ports::Opened;
@@ -20,7 +21,7 @@ use crate::progress::{Progress, rate_message};
 use crate::report::TimelinePoint;
 use crate::report::assemble::Outcome;
 use crate::trader::Trader;
-use crate::worker::{Coordination, Finished, Gauge, Worker, WorkerError, WorkerSettings};
+use crate::worker::{Finished, Worker};
 
 /// Unanswered requests that the books of an open loop have room for, over all clients and for one.
 const IN_FLIGHT_TOTAL: u32 = 1 << 21;

@@ -4,17 +4,18 @@
 //! blocks and nothing is allocated while orders flow.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 use netio::idle::{Idle, IdleStrategy};
 use netio::stream::ParkingPool;
-use netio::{Endpoint, Port, PortError, PortStatistics};
+use netio::{Endpoint, Port, PortStatistics};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
 use wire::soupbintcp::Packet;
 
 use crate::client::{Outcome, State};
 use crate::clock::Clock;
+use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::directory::Directory;
 use crate::pace::{Pace, Schedule};
 use crate::stalls::Stalls;
@@ -41,70 +42,6 @@ const LOGINS_AT_ONCE: usize = 32;
 
 /// How long the clean-up at the end of a run may take.
 const CLEANUP_NS: u64 = 5_000_000_000;
-
-/// What every worker of a run is told.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    pub pace: Pace,
-    /// At most this many orders in one datagram.
-    pub orders_per_datagram: u32,
-    pub warmup_ns: u64,
-    pub duration_ns: u64,
-    /// This worker's share of the orders to send, not counting the warm-up.
-    pub orders_max: u64,
-    /// How long answers are waited for after the last order.
-    pub drain_ns: u64,
-    pub silence_ns: u64,
-    /// After a silence: log in again (true) or give up (false).
-    pub reconnect: bool,
-    pub connect_timeout_ns: u64,
-    /// Cancel what is still open at the end.
-    pub cancel_open: bool,
-    pub seed: u64,
-    pub worker: usize,
-    pub workers: usize,
-}
-
-/// How the threads of a run keep in step.
-#[derive(Debug, Default)]
-pub struct Coordination {
-    /// Workers whose traders are all logged in.
-    pub ready: AtomicUsize,
-    /// When to start; 0 until it is decided.
-    pub start_ns: AtomicU64,
-    /// Stop sending, then finish in good order.
-    pub stop: AtomicBool,
-    /// Something failed: give up.
-    pub abort: AtomicBool,
-}
-
-/// What a worker shows while it runs.
-#[derive(Debug, Default)]
-pub struct Gauge {
-    pub logged_in: AtomicU64,
-    pub sent: AtomicU64,
-    pub answered: AtomicU64,
-}
-
-/// Why a worker gave up.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    #[error("{0}")]
-    Port(#[from] PortError),
-    #[error(
-        "no answer to {logins} logins of {user} at {target} within {seconds:.0} s: expected a Pitlane engine there. \
-         Is it running, and is the port that of the shard (base port + shard number)?"
-    )]
-    Unreachable { user: String, target: String, logins: u64, seconds: f64 },
-    #[error("{user} at {target}: {reason}")]
-    Client { user: String, target: String, reason: String },
-    #[error(
-        "{user} at {target}: nothing was heard of the engine for {seconds:.1} s (--reconnect would log in again)"
-    )]
-    Silent { user: String, target: String, seconds: f64 },
-    #[error("stopped because another thread failed")]
-    Aborted,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {

@@ -10,13 +10,14 @@ use netio::stream::{ReceiveConfig, SendConfig};
 use crate::account::Account;
 use crate::client::{Client, Credentials};
 use crate::clock::Clock;
+use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::mix::{Mix, MixSettings};
 use crate::pace::Pace;
 use crate::report::assemble::{Outcome, fill};
 use crate::report::{Report, SCHEMA_VERSION};
 use crate::scripted::{Script, ScriptedEngine};
 use crate::trader::Trader;
-use crate::worker::{Coordination, Finished, Gauge, Phase, Worker, WorkerError, WorkerSettings};
+use crate::worker::{Finished, Phase, Worker};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 const ENGINE: &str = "10.0.0.1:26000";

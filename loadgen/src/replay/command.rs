@@ -19,7 +19,7 @@ use crate::clock::SystemClock;
 use crate::commands::{
     EXIT_UNCLEAN, accounts, idle_strategy, interrupt_flag, print, unix_seconds, write_file,
 };
-use crate::ports::{self, Opened};
+use crate::ports::{self, Opened, PortName};
 use crate::progress::Progress;
 use crate::report::table::grouped;
 use crate::{parse, run};
@@ -97,16 +97,16 @@ pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
     let started_at = unix_seconds();
     let (driven, port) = match args.target.port {
         PortKind::Udp => {
-            let driven = match ports::open_udp(&targets, 1, 2, !args.target.no_udp_offload)? {
+            let driven = match ports::open_udp(&targets, 1, 2)? {
                 ports::Udp::One(opened) => drive(args, opened, source, settings, &stop)?,
                 ports::Udp::Many(opened) => drive(args, opened, source, settings, &stop)?,
             };
-            (driven, "udp".to_owned())
+            (driven, PortName::udp())
         }
         #[cfg(feature = "xdp")]
         PortKind::Xdp => {
             let (device, opened) = ports::open_xdp(&args.target, &targets, 1, 2, true)?;
-            (drive(args, opened, source, settings, &stop)?, format!("xdp ({})", device.rung()))
+            (drive(args, opened, source, settings, &stop)?, PortName::xdp(&device))
         }
         #[cfg(not(feature = "xdp"))]
         PortKind::Xdp => anyhow::bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),

@@ -11,6 +11,7 @@ use super::matcher::{Flaw, Matcher};
 use super::report::ReplayReport;
 use crate::client::Credentials;
 use crate::clock::Clock;
+use crate::ports::PortName;
 use crate::scripted::{Script, ScriptedEngine};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -82,7 +83,7 @@ fn a_file_is_replayed_in_its_sequence_over_any_network() {
         assert_eq!((counts.out_of_turn.count, counts.requeues), (1, 1));
         assert_eq!((counts.resting_at_end.count, counts.resting_at_end.shares), (2, 50));
         assert_eq!(driven.verifier.trades_paired(), 5);
-        let report = ReplayReport::new(&driven, "test.csv".into(), "sim".into(), String::new(), false);
+        let report = ReplayReport::new(&driven, "test.csv".into(), PortName::udp(), String::new(), false);
         assert!(report.render().contains("zero unexplained differences"));
         assert_eq!(report.compared["execution"].equal, report.compared["execution"].answers);
     }
@@ -92,7 +93,7 @@ fn a_file_is_replayed_in_its_sequence_over_any_network() {
 fn a_flawed_engine_is_named_row_by_row() {
     let driven = replay(1, Faults::none(), Flaw::CancelIgnoresExecuted, true).unwrap();
     assert!(driven.verifier.difference_count() > 0);
-    let report = ReplayReport::new(&driven, "test.csv".into(), "sim".into(), String::new(), false);
+    let report = ReplayReport::new(&driven, "test.csv".into(), PortName::udp(), String::new(), false);
     let text = report.render();
     assert!(text.contains("difference: row 6, session 1 (resting)"), "{text}");
     assert!(text.contains("never came"), "{text}");

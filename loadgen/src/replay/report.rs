@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::drive::Driven;
 use super::flow::{FlowCounts, Tally};
 use super::verify::Compared;
+use crate::ports::PortName;
 use crate::report::table::{grouped, right, table};
 use crate::report::{HostFacts, SCHEMA_VERSION};
 
@@ -19,6 +20,7 @@ pub struct ReplayReport {
     pub started_at: u64,
     pub file: String,
     pub port: String,
+    pub port_mode: String,
     pub target: String,
     pub events: u64,
     pub requests: u64,
@@ -42,7 +44,7 @@ pub struct ReplayReport {
 }
 
 impl ReplayReport {
-    pub fn new(driven: &Driven, file: String, port: String, target: String, interrupted: bool) -> Self {
+    pub fn new(driven: &Driven, file: String, port: PortName, target: String, interrupted: bool) -> Self {
         let seconds = driven.elapsed_ns as f64 / 1e9;
         let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         ReplayReport {
@@ -50,7 +52,8 @@ impl ReplayReport {
             label: String::new(),
             started_at: 0,
             file,
-            port,
+            port: port.kind.into(),
+            port_mode: port.mode,
             target,
             events: driven.flow.counts.events,
             requests: driven.requests,

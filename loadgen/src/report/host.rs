@@ -27,7 +27,8 @@ impl HostFacts {
             .unwrap_or(0);
         HostFacts {
             processor: field(&cpu_info, "model name").unwrap_or_default(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            // Of the machine, not only those that this process is pinned to.
+            cores: cpu_info.lines().filter(|line| line.starts_with("processor")).count(),
             memory_mib: memory_kib / 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").trim().to_owned(),

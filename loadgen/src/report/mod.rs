@@ -26,8 +26,10 @@ pub struct Report {
     pub label: String,
     /// Seconds since 1970.
     pub started_at: u64,
-    /// `udp` or `xdp`, with the mode that was got.
+    /// `udp` or `xdp`.
     pub port: String,
+    /// How the port was opened: for AF_XDP where the program runs, and copy or zero-copy.
+    pub port_mode: String,
     pub target: String,
     pub shards: u32,
     pub threads: u32,

@@ -43,8 +43,14 @@ pub fn right(text: impl ToString) -> Cell {
 /// The whole report as text.
 pub fn render(report: &Report) -> String {
     let mut text = format!(
-        "\n{} clients on {} thread(s), port {}, {} shard(s) at {}, {}\n",
-        report.clients, report.threads, report.port, report.shards, report.target, report.pace
+        "\n{} clients on {} thread(s), port {} ({}), {} shard(s) at {}, {}\n",
+        report.clients,
+        report.threads,
+        report.port,
+        report.port_mode,
+        report.shards,
+        report.target,
+        report.pace
     );
     text += &format!("{}\n{}\n", summary(report), latencies(report));
     text += &format!("{}\n", per_client(report));

@@ -127,6 +127,18 @@ impl Ladder {
         nodes.get(leaf, key & MASK)
     }
 
+    /// The level at `key` if its leaf is the one used last, for warming.
+    #[inline]
+    pub fn warm(&self, nodes: &Nodes, key: u32) -> u32 {
+        if self.leaf_prefix == key >> BITS { nodes.get(self.leaf, key & MASK).unwrap_or(NIL) } else { NIL }
+    }
+
+    /// Touches the leaf used last, in case a level leaves it.
+    #[inline]
+    pub fn warm_leaf(&self, nodes: &Nodes) -> u32 {
+        nodes.occupied.get(self.leaf as usize).map_or(0, |&occupied| occupied as u32)
+    }
+
     fn find_leaf(&self, nodes: &Nodes, key: u32) -> Option<u32> {
         if self.root == NIL || above(key, self.height) != self.prefix {
             return None;

@@ -117,6 +117,12 @@ impl Levels {
         &self.nodes[handle as usize]
     }
 
+    /// `None` for a handle that is none.
+    #[inline]
+    pub fn peek(&self, handle: u32) -> Option<&Level> {
+        self.nodes.get(handle as usize)
+    }
+
     #[inline]
     pub fn get_mut(&mut self, handle: u32) -> &mut Level {
         &mut self.nodes[handle as usize]

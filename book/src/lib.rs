@@ -32,6 +32,7 @@ pub mod random;
 mod sink;
 mod state;
 mod types;
+mod warm;
 mod wheel;
 
 pub use auction::{AuctionError, Indication};
@@ -46,3 +47,4 @@ pub use types::{
     OWNERS_MAX, OrderKey, PRICE_MAX, Party, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
     SelfMatchStrategy, Side, TIME_TO_LIVE_MAX, TimeInForce, TradingState,
 };
+pub use warm::{WARM_INSTRUMENTS, WARM_MAX, WarmList};

@@ -7,7 +7,7 @@
 //! that collide. Nothing is reported in the order of the index, so the secret does not influence any output.
 
 use crate::ladder::NIL;
-use crate::types::OrderKey;
+use crate::types::{OrderKey, Party};
 
 const SLOT_BITS: u32 = 3;
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -222,6 +222,27 @@ impl Lookup {
             }
         }
         self.index[hole & self.mask] = NIL;
+    }
+
+    /// First step of `find`, for warming: the bucket at the ideal place of the key, which usually is its bucket.
+    #[inline]
+    pub fn warm_index(&self, key: OrderKey) -> u32 {
+        self.index[self.home(key.party.raw(), key.user_ref >> SLOT_BITS)]
+    }
+
+    /// Second step: the handle in that bucket, if it is the key's bucket.
+    #[inline]
+    pub fn warm_slot(&self, bucket: u32, key: OrderKey) -> u32 {
+        self.buckets.get(bucket as usize).map_or(NIL, |node| {
+            let own = node.block == key.user_ref >> SLOT_BITS && node.party == key.party.raw();
+            if own { node.slots[(key.user_ref & (SLOTS as u32 - 1)) as usize] } else { NIL }
+        })
+    }
+
+    /// Where a new order of this party will probably be filed.
+    #[inline]
+    pub fn warm_latest(&self, party: Party) -> u32 {
+        self.owners.get(party.owner() as usize).map_or(NIL, |owner| owner.last)
     }
 
     /// An owner's live orders in the order of their entry; within one block of eight references, by reference.

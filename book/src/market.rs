@@ -264,7 +264,7 @@ impl Market {
         &mut self,
         ladder: usize,
         key: u32,
-        order: Order,
+        order: &Order,
         extra: &Extra,
     ) -> Result<u32, Reject> {
         let handle = self.queue_up(ladder, key, order, extra)?;
@@ -281,7 +281,7 @@ impl Market {
         &mut self,
         ladder: usize,
         key: u32,
-        order: Order,
+        order: &Order,
         extra: &Extra,
     ) -> Result<u32, Reject> {
         if self.orders.is_full() {
@@ -299,7 +299,7 @@ impl Market {
                 level
             }
         };
-        let handle = self.orders.allocate(order, extra).ok_or(Reject::OrdersExhausted)?;
+        let handle = self.orders.allocate(*order, extra).ok_or(Reject::OrdersExhausted)?;
         self.levels.push_back(&mut self.orders, level, handle);
         Ok(handle)
     }

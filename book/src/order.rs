@@ -191,6 +191,12 @@ impl Orders {
         &self.nodes[handle as usize]
     }
 
+    /// `None` for a handle that is none.
+    #[inline]
+    pub fn peek(&self, handle: u32) -> Option<&Order> {
+        self.nodes.get(handle as usize)
+    }
+
     #[inline]
     pub fn get_mut(&mut self, handle: u32) -> &mut Order {
         &mut self.nodes[handle as usize]

@@ -281,7 +281,7 @@ impl Market {
         let tick = self.instruments[order.instrument as usize].tick;
         let key =
             if order.price == MARKET { MARKET_KEY } else { own_key(order.flags.side(), order.price / tick) };
-        let handle = self.queue_up(ladder, key, order, extra).map_err(|reject| match reject {
+        let handle = self.queue_up(ladder, key, &order, extra).map_err(|reject| match reject {
             crate::types::Reject::OrdersExhausted => RestoreError::BeyondLimits("orders"),
             _ => RestoreError::BeyondLimits("price levels"),
         })?;

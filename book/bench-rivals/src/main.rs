@@ -26,7 +26,7 @@ const SHAPE: Shape = Shape {
     owners: 100,
     messages: 400_000,
     cancels: Cancels::Near,
-    popularity: Popularity::Zipf,
+    popularity: Popularity::Real,
     seed: 7,
 };
 

@@ -48,8 +48,10 @@ pub enum Cancels {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Popularity {
-    /// The n-th instrument gets a share proportional to 1/n, as in real markets (of 10,000, the first 100 get half).
-    Zipf,
+    /// The n-th instrument gets a share proportional to 1/n (of 10,000, the first 100 get half), and what was active just
+    /// now is active again: of the 991 book messages in a piece of Nasdaq's feed of 2019-12-30, 17 % concern the instrument
+    /// of the message before, 33 % one of the 8 before and 52 % one of the 64 before. Here it is the same.
+    Real,
     Uniform,
 }
 
@@ -103,6 +105,8 @@ struct Generator {
     references: Vec<u32>,
     places: Vec<Place>,
     log_instruments: f64,
+    recent: [u32; 16],
+    step: usize,
 }
 
 impl Shape {
@@ -120,6 +124,8 @@ impl Shape {
             references: vec![0; self.owners as usize],
             places: (0..self.instruments).map(|_| Place { middle: MIDDLE, known: Vec::new() }).collect(),
             log_instruments: f64::from(self.instruments).ln(),
+            recent: [0; 16],
+            step: 0,
         };
         let mut preload = Vec::new();
         for _ in self.active..self.resting {
@@ -237,6 +243,11 @@ impl Generator {
         if self.shape.popularity == Popularity::Uniform || count == 1 {
             return self.random.below(u64::from(count)) as u32;
         }
+        let kind = self.random.below(100);
+        if kind < 38 {
+            let back = if kind < 14 { 1 } else { 1 + self.random.below(16) as usize };
+            return self.recent[(self.step + 16 - back) % 16];
+        }
         let share = self.random.below(1 << 53) as f64 / (1u64 << 53) as f64;
         // 1/n shares have a logarithmic distribution function. Neighbouring ranks are strewn over the numbers.
         let rank = ((share * self.log_instruments).exp() as u64 - 1).min(u64::from(count) - 1);
@@ -245,6 +256,8 @@ impl Generator {
 
     fn next(&mut self) -> Message {
         let instrument = self.instrument();
+        self.recent[self.step % 16] = instrument;
+        self.step += 1;
         let live = self.places[instrument as usize].known.len() as u32;
         let target = if self.shape.cancels == Cancels::Near { self.shape.active } else { self.shape.resting };
         if self.random.chance(1, 50) {

@@ -1,21 +1,13 @@
-//! Running a flow through a market under a clock: throughput, latency of each message, open loop. Knows no budgets.
+//! Running a flow through a market under a clock: throughput, batches, open loop. Knows no budgets.
 
 use std::time::{Duration, Instant};
 
-use book::Market;
+use book::{Market, OrderKey, WARM_MAX, WarmList};
 use hdrhistogram::Histogram;
+use nix::time::ClockId;
 
 use crate::digest::Digest;
-use crate::flow::{Flow, apply, new_market};
-
-/// A market with the flow's resting orders.
-pub fn prepared(flow: &Flow) -> Market {
-    let mut market = new_market(flow.limits, flow.instruments);
-    for message in &flow.preload {
-        apply(&mut market, message, &mut ());
-    }
-    market
-}
+use crate::flow::{Action, Flow, Message, apply, new_market};
 
 /// Nanoseconds per message.
 #[derive(Clone, Copy, Debug)]
@@ -25,52 +17,99 @@ pub struct Cost {
     pub processor: f64,
 }
 
-/// Cost over the flow's messages after `warm_up` of them.
-pub fn cost(flow: &Flow, warm_up: usize) -> Cost {
-    let mut market = prepared(flow);
-    let mut digest = Digest::default();
-    let (first, rest) = flow.messages.split_at(warm_up);
-    for message in first {
-        apply(&mut market, message, &mut digest);
-    }
-    let (start, processor) = (Instant::now(), processor_time_ns());
-    for message in rest {
-        apply(&mut market, message, &mut digest);
-    }
-    let processor = processor_time_ns() - processor;
-    let per_message = |ns: f64| ns / rest.len() as f64;
-    Cost { wall: per_message(start.elapsed().as_nanos() as f64), processor: per_message(processor as f64) }
+/// How messages reach the market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    OneByOne,
+    /// In full receive batches, each warmed first, as a shard with many instruments does.
+    Batches,
 }
 
-/// Nanoseconds this thread has spent on a processor (Linux; first field of schedstat), 0 where that is not known.
-pub fn processor_time_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0)
+/// A flow under way: the first part has warmed everything up, the rest is measured piece by piece.
+pub struct Run<'a> {
+    market: Market,
+    digest: Digest,
+    pieces: std::slice::Chunks<'a, Message>,
+    delivery: Delivery,
 }
 
-/// Messages at a fixed rate. Each counts from the moment it was due, however late the one before it ended.
-pub fn open_loop(flow: &Flow, warm_up: usize, interval: Duration) -> Histogram<u64> {
-    let mut market = prepared(flow);
-    let mut digest = Digest::default();
-    let (first, rest) = flow.messages.split_at(warm_up);
-    for message in first {
-        apply(&mut market, message, &mut digest);
-    }
-    let mut histogram = new_histogram();
-    let start = Instant::now();
-    let interval = interval.as_nanos() as u64;
-    for (number, message) in rest.iter().enumerate() {
-        let due = number as u64 * interval;
-        while (start.elapsed().as_nanos() as u64) < due {
-            std::hint::spin_loop();
+impl<'a> Run<'a> {
+    /// A market with the flow's resting orders, warmed up with the first of `pieces + 1` equal parts of its messages.
+    pub fn new(flow: &'a Flow, pieces: usize, delivery: Delivery) -> Self {
+        let mut market = new_market(flow.limits, flow.instruments);
+        for message in &flow.preload {
+            apply(&mut market, message, &mut ());
         }
-        apply(&mut market, message, &mut digest);
-        let late = start.elapsed().as_nanos() as u64 - due;
-        histogram.saturating_record(late);
+        let pieces = flow.messages.chunks(flow.messages.len() / (pieces + 1));
+        let mut run = Self { market, digest: Digest::default(), pieces, delivery };
+        run.piece();
+        run
     }
-    histogram
+
+    /// Runs the next part of the messages.
+    pub fn piece(&mut self) -> Cost {
+        let messages = self.pieces.next().unwrap_or(&[]);
+        let (start, processor) = (Instant::now(), processor_time_ns());
+        match self.delivery {
+            Delivery::OneByOne => {
+                for message in messages {
+                    apply(&mut self.market, message, &mut self.digest);
+                }
+            }
+            Delivery::Batches => {
+                let mut list = WarmList::default();
+                for batch in messages.chunks(WARM_MAX) {
+                    for message in batch {
+                        announce(message, &mut list);
+                    }
+                    self.market.warm(&mut list);
+                    for message in batch {
+                        apply(&mut self.market, message, &mut self.digest);
+                    }
+                }
+            }
+        }
+        let processor = processor_time_ns() - processor;
+        let per_message = |ns: f64| ns / messages.len().max(1) as f64;
+        Cost {
+            wall: per_message(start.elapsed().as_nanos() as f64),
+            processor: per_message(processor as f64),
+        }
+    }
+
+    /// The next part at a fixed rate. Each message counts from the moment it was due, however late the one before it ended.
+    pub fn open_loop(&mut self, interval: Duration) -> Histogram<u64> {
+        let mut histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
+        let interval = interval.as_nanos() as u64;
+        let start = Instant::now();
+        for (number, message) in (0..).zip(self.pieces.next().unwrap_or(&[])) {
+            let due = number * interval;
+            while (start.elapsed().as_nanos() as u64) < due {
+                std::hint::spin_loop();
+            }
+            apply(&mut self.market, message, &mut self.digest);
+            histogram.saturating_record(start.elapsed().as_nanos() as u64 - due);
+        }
+        histogram
+    }
 }
 
-pub fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds")
+/// Announces the message to a market that warms its batches.
+#[inline]
+fn announce(message: &Message, list: &mut WarmList) {
+    let key = OrderKey::new(message.owner, 0, message.user_ref);
+    match message.action {
+        Action::Enter | Action::Take => {
+            list.push_new(key.party, message.instrument, message.side, u64::from(message.price));
+        }
+        Action::Cancel | Action::Reduce => list.push_known(key),
+        Action::Replace => list.push_known(OrderKey { user_ref: message.original, ..key }),
+    }
+}
+
+/// Nanoseconds this thread has spent on a processor.
+fn processor_time_ns() -> u64 {
+    ClockId::CLOCK_THREAD_CPUTIME_ID
+        .now()
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

@@ -74,8 +74,11 @@ fn orders_travel_through_a_vlan() {
     for (host, address) in [(&pair.engine, "10.78.0.1"), (&pair.client, "10.78.0.2")] {
         // The tag must be in the frame for the program to see it, not beside it for hardware that is not there.
         host.run(&["ethtool", "-K", &host.interface, "txvlan", "off", "rxvlan", "off"]).expect("ethtool");
-        host.ip(&["link", "add", "link", &host.interface, "name", "vlan7", "type", "vlan", "id", "7"])
-            .expect("vlan");
+        let words = ["link", "add", "link", &host.interface, "name", "vlan7", "type", "vlan", "id", "7"];
+        if let Err(error) = host.ip(&words) {
+            assert!(error.to_string().contains("Unknown device type"), "{error}");
+            return skipped("engine in a VLAN", "this kernel has no VLAN devices; xdp_port.rs tests the tags");
+        }
         host.ip(&["addr", "add", &format!("{address}/24"), "dev", "vlan7"]).expect("address");
         host.ip(&["link", "set", "vlan7", "up"]).expect("up");
     }

@@ -77,7 +77,10 @@ fn orders_travel_through_a_vlan() {
         let words = ["link", "add", "link", &host.interface, "name", "vlan7", "type", "vlan", "id", "7"];
         if let Err(error) = host.ip(&words) {
             assert!(error.to_string().contains("Unknown device type"), "{error}");
-            return skipped("engine in a VLAN", "this kernel has no VLAN devices; xdp_port.rs tests the tags");
+            return skipped(
+                "engine in a VLAN",
+                "this kernel has no VLAN devices; xdp_port.rs tests the tags",
+            );
         }
         host.ip(&["addr", "add", &format!("{address}/24"), "dev", "vlan7"]).expect("address");
         host.ip(&["link", "set", "vlan7", "up"]).expect("up");

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn nobody_is_forgotten_over_a_long_pause_or_beyond_the_wheel() {
         let mut wheel = Wheel::new(3);
-        wheel.schedule(0, 1 * MS);
+        wheel.schedule(0, MS);
         wheel.schedule(1, 900 * MS);
         wheel.schedule(2, 60_000 * MS);
         let mut seen = drain(&mut wheel, 50_000 * MS);

@@ -4,7 +4,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-clients=${CLIENTS:-10} seconds=${SECONDS_OF_LOAD:-10} window=${WINDOW:-32}
+clients=${CLIENTS:-10} seconds=${SECONDS_OF_LOAD:-10} window=${WINDOW:-256}
 out=$root/target/demo
 
 scripts/deps.sh build

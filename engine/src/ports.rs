@@ -50,6 +50,8 @@ fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
         receive_buffer_bytes: Some(network.receive_buffer_bytes),
         send_buffer_bytes: Some(network.send_buffer_bytes),
         busy_poll_us: (network.busy_poll_us > 0).then_some(network.busy_poll_us),
+        receive_offload: network.udp_offload,
+        send_offload: network.udp_offload,
         ..UdpOptions::default()
     };
     (0..config.engine.shards)

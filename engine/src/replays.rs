@@ -8,7 +8,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 /// Questions and answers that may wait.
@@ -18,7 +18,8 @@ const ANSWER_MESSAGES: usize = 1024;
 /// Sessions whose replay is kept for their next questions, and bytes of each.
 const KEPT: usize = 8;
 const KEPT_BYTES: usize = 32 << 20;
-const POLL: Duration = Duration::from_millis(2);
+/// An idle thread is woken by the next question; this bounds the harm of a wake-up that came just too early.
+const IDLE_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
@@ -38,8 +39,18 @@ pub struct Answer {
 
 /// A shard's end.
 pub struct ReplayHandle {
-    pub questions: Producer<Question>,
+    questions: Producer<Question>,
     pub answers: Consumer<Answer>,
+    thread: Thread,
+}
+
+impl ReplayHandle {
+    /// Asks, unless too many questions wait already: the client will ask again.
+    pub fn ask(&mut self, question: Question) {
+        if self.questions.push(question).is_ok() {
+            self.thread.unpark();
+        }
+    }
 }
 
 /// The thread; it ends when this is dropped.
@@ -67,11 +78,12 @@ impl Replays {
                         // A full ring means that the shard has not taken the last ones: the client will ask again.
                         let _ = outgoing.push(Answer { session: question.session, messages });
                     }
-                    Err(_) => std::thread::sleep(POLL),
+                    Err(_) => std::thread::park_timeout(IDLE_MAX),
                 }
             }
         })?;
-        Ok((Self { stop, thread: Some(thread) }, ReplayHandle { questions, answers }))
+        let handle = ReplayHandle { questions, answers, thread: thread.thread().clone() };
+        Ok((Self { stop, thread: Some(thread) }, handle))
     }
 }
 
@@ -79,6 +91,7 @@ impl Drop for Replays {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -185,3 +185,86 @@ fn payloads_and_types_out_of_bounds_are_refused_and_cost_nothing() {
     }
     journal.close().unwrap();
 }
+
+const CHILD: &str = "PITLANE_JOURNAL_TEST_CHILD";
+
+/// What a killed process does until then: appends, and says what it would acknowledge.
+fn append_until_killed(directory: PathBuf, durability: Durability) -> ! {
+    use std::io::Write;
+    let directory = Directory(directory);
+    let (mut journal, rows) = open_whatever_the_end(&directory, settings(durability));
+    let (mut number, mut said) = (rows, 0);
+    let mut out = std::io::stdout();
+    loop {
+        number += 1;
+        match journal.writer.append(1, number, &payload(number)) {
+            Ok(lsn) => assert_eq!(lsn, Lsn(number)),
+            Err(AppendError::NotReady { .. }) => number -= 1,
+            Err(error) => panic!("{error}"),
+        }
+        let releasable = journal.writer.releasable().0;
+        if releasable >= said + 50 {
+            said = releasable;
+            writeln!(out, "ACKNOWLEDGED {said}").unwrap();
+        }
+    }
+}
+
+/// Number of records found.
+fn open_whatever_the_end(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, u64) {
+    let storage = FileStorage::open(&directory.0, 3, settings.durability).unwrap();
+    let mut reader = Reader::open(storage.clone(), 3, Lsn(1)).unwrap();
+    let mut count = 0;
+    while let Some(record) = reader.next().unwrap() {
+        count += 1;
+        assert_eq!((record.lsn.0, record.timestamp_ns, record.payload), (count, count, &payload(count)[..]));
+    }
+    (journal::start(storage, 3, reader.into_end().unwrap(), settings).unwrap(), count)
+}
+
+#[test]
+fn a_killed_process_loses_nothing_it_acknowledged() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
+    if let Some((mode, directory)) =
+        std::env::var(CHILD).ok().as_deref().and_then(|value| value.split_once(':'))
+    {
+        let durability = if mode == "disk" { Durability::Disk } else { Durability::Process };
+        append_until_killed(directory.into(), durability);
+    }
+    for (mode, durability) in [("process", Durability::Process), ("disk", Durability::Disk)] {
+        let directory = Directory::new(&format!("killed-{mode}"));
+        let mut before = 0;
+        for round in 1..=8u64 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "a_killed_process_loses_nothing_it_acknowledged", "--nocapture"])
+                .env(CHILD, format!("{mode}:{}", directory.0.display()))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let wanted = before + round * 97;
+            let mut acknowledged = 0;
+            for line in lines.map_while(Result::ok) {
+                if let Some(number) = line.strip_prefix("ACKNOWLEDGED ") {
+                    // The last line may be cut short, which makes it a smaller number.
+                    acknowledged = acknowledged.max(number.parse::<u64>().unwrap_or(0));
+                }
+                if acknowledged >= wanted {
+                    // Once only: what is in the pipe by then was said as well, and is read to its end.
+                    let _ = child.kill();
+                }
+            }
+            assert!(!child.wait().unwrap().success());
+            let (journal, found) = open_whatever_the_end(&directory, settings(durability));
+            assert!(
+                found >= acknowledged && acknowledged >= wanted,
+                "{found} found, {acknowledged} acknowledged"
+            );
+            before = found;
+            drop(journal);
+        }
+    }
+}

@@ -55,6 +55,9 @@ pub struct TargetArgs {
     /// Through kernel UDP or AF_XDP.
     #[arg(long, value_enum, default_value_t = PortKind::Udp)]
     pub port: PortKind,
+    /// Kernel UDP: every datagram by itself, without the kernel's joining of datagrams (GSO, GRO).
+    #[arg(long)]
+    pub no_udp_offload: bool,
     /// AF_XDP: the network interface.
     #[arg(long, value_name = "NAME", required_if_eq("port", "xdp"))]
     pub interface: Option<String>,

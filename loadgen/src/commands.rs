@@ -116,7 +116,7 @@ fn execute_over(
     match target.port {
         PortKind::Udp => {
             let clients = plan.clients_per_thread();
-            let executed = match ports::open_udp(&targets, plan.threads, clients)? {
+            let executed = match ports::open_udp(&targets, plan.threads, clients, !target.no_udp_offload)? {
                 ports::Udp::One(opened) => execute(plan, opened, interrupt)?,
                 ports::Udp::Many(opened) => execute(plan, opened, interrupt)?,
             };

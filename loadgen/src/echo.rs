@@ -82,7 +82,8 @@ pub fn execute(args: &EchoArgs) -> Result<ExitCode> {
     let started_at = unix_seconds();
     let (measured, port) = match args.target.port {
         PortKind::Udp => {
-            let ports::Udp::One(mut opened) = ports::open_udp(&targets, 1, 1)? else {
+            let ports::Udp::One(mut opened) = ports::open_udp(&targets, 1, 1, !args.target.no_udp_offload)?
+            else {
                 bail!("one client needs one socket");
             };
             let opened = opened.pop().context("no port was opened")?;

@@ -60,16 +60,16 @@ pub enum Udp {
     Many(Vec<Opened<Fan<UdpPort>>>),
 }
 
-/// Kernel UDP for `clients` clients on each of `threads` threads.
-pub fn open_udp(targets: &[SocketAddr], threads: usize, clients: usize) -> Result<Udp> {
+/// Kernel UDP for `clients` clients on each of `threads` threads; `offload` lets the kernel join datagrams.
+pub fn open_udp(targets: &[SocketAddr], threads: usize, clients: usize, offload: bool) -> Result<Udp> {
     let shards: Vec<Peer> = targets.iter().map(|&target| Peer::remote(target)).collect();
     let wildcard: IpAddr = match targets.first() {
         Some(SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
     let bind = || {
-        UdpPort::bind(SocketAddr::new(wildcard, 0), &UdpOptions::default())
-            .context("cannot open a UDP socket")
+        let options = UdpOptions { receive_offload: offload, send_offload: offload, ..UdpOptions::default() };
+        UdpPort::bind(SocketAddr::new(wildcard, 0), &options).context("cannot open a UDP socket")
     };
     let on_loopback = targets.iter().all(|target| target.is_ipv4() && target.ip().is_loopback());
     if clients == 1 || (on_loopback && clients <= LOOPBACK_BLOCK * LOOPBACK_BLOCKS) {
@@ -176,7 +176,7 @@ mod tests {
             let targets = [target.parse().unwrap()];
             let sources =
                 |opened: &[Vec<Endpoint>]| opened.iter().flatten().copied().collect::<HashSet<_>>().len();
-            let all: Vec<Vec<Endpoint>> = match open_udp(&targets, 2, clients).unwrap() {
+            let all: Vec<Vec<Endpoint>> = match open_udp(&targets, 2, clients, true).unwrap() {
                 Udp::One(opened) => opened.into_iter().map(|one| one.sources).collect(),
                 Udp::Many(opened) => opened.into_iter().map(|one| one.sources).collect(),
             };

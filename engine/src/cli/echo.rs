@@ -23,6 +23,9 @@ pub struct EchoArgs {
     /// Queue of the AF_XDP socket.
     #[arg(long, default_value_t = 0)]
     queue: u32,
+    /// Kernel UDP: every datagram by itself, without the kernel's joining of datagrams (GSO, GRO).
+    #[arg(long)]
+    no_udp_offload: bool,
     /// CPU to stay on.
     #[arg(long)]
     core: Option<usize>,
@@ -47,7 +50,12 @@ pub fn execute(args: &EchoArgs) -> anyhow::Result<()> {
     let idle = Idle::new(args.idle);
     let served = match args.port {
         EchoPort::Udp => {
-            let mut port = UdpPort::bind(args.listen, &UdpOptions::default())?;
+            let options = UdpOptions {
+                receive_offload: !args.no_udp_offload,
+                send_offload: !args.no_udp_offload,
+                ..UdpOptions::default()
+            };
+            let mut port = UdpPort::bind(args.listen, &options)?;
             tracing::info!(listen = %args.listen, "ready");
             echo::serve(&mut port, idle, &stop)?
         }

@@ -111,6 +111,8 @@ pub struct NetworkConfig {
     pub busy_poll_us: u32,
     pub receive_buffer_bytes: usize,
     pub send_buffer_bytes: usize,
+    /// Joins datagrams to one peer in the kernel (GSO, GRO) where that helps.
+    pub udp_offload: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -287,6 +289,7 @@ impl Default for NetworkConfig {
             busy_poll_us: 0,
             receive_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,
+            udp_offload: true,
         }
     }
 }

@@ -194,7 +194,7 @@ impl Ingress {
         };
         let account = self.login.accounts.find(request.username);
         let question = Question { ticket: ticket as u32, account, password: request.password };
-        if self.login.verifier.questions.push(question).is_err() {
+        if !self.login.verifier.ask(question) {
             self.counters.logins_limited += 1;
             return;
         }

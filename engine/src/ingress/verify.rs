@@ -5,16 +5,16 @@ use crate::config::Account;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 use wire::soupbintcp::canonical;
 
 /// Logins of one shard that may wait for verification; the next one is dropped and its client asks again.
 pub const MAX_PENDING: usize = 256;
-/// How long an idle verifier sleeps; a login takes longer than this anyway.
-const IDLE_SLEEP: Duration = Duration::from_micros(500);
+/// An idle verifier is woken by the next question; this bounds the harm of a wake-up that came just too early.
+const IDLE_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
@@ -33,8 +33,21 @@ pub struct Answer {
 
 /// A shard's end of the verifier.
 pub struct VerifierHandle {
-    pub questions: Producer<Question>,
+    questions: Producer<Question>,
     pub answers: Consumer<Answer>,
+    /// Set once the thread runs.
+    thread: Arc<OnceLock<Thread>>,
+}
+
+impl VerifierHandle {
+    /// Asks; false when too many questions wait. Wakes the verifier, which is a system call: logins are rare.
+    pub fn ask(&mut self, question: Question) -> bool {
+        let asked = self.questions.push(question).is_ok();
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+        asked
+    }
 }
 
 /// The thread that verifies for all shards. Dropping it stops the thread.
@@ -47,10 +60,11 @@ impl Verifier {
     pub fn start(accounts: Arc<[Account]>, shards: usize) -> std::io::Result<(Self, Vec<VerifierHandle>)> {
         let mut handles = Vec::with_capacity(shards);
         let mut rings = Vec::with_capacity(shards);
+        let waker = Arc::new(OnceLock::new());
         for _ in 0..shards {
             let (questions, incoming) = RingBuffer::new(MAX_PENDING);
             let (outgoing, answers) = RingBuffer::new(MAX_PENDING);
-            handles.push(VerifierHandle { questions, answers });
+            handles.push(VerifierHandle { questions, answers, thread: Arc::clone(&waker) });
             rings.push((incoming, outgoing));
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -58,6 +72,8 @@ impl Verifier {
         let thread = std::thread::Builder::new()
             .name("verifier".to_owned())
             .spawn(move || serve(&accounts, &mut rings, &stopped))?;
+        // Empty until now, so it cannot be refused.
+        let _ = waker.set(thread.thread().clone());
         Ok((Self { stop, thread: Some(thread) }, handles))
     }
 }
@@ -66,6 +82,7 @@ impl Drop for Verifier {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             // A panicked verifier has already said why; there is nothing to add at shutdown.
             let _ = thread.join();
         }
@@ -89,7 +106,7 @@ fn serve(accounts: &[Account], rings: &mut [(Consumer<Question>, Producer<Answer
             let _ = answers.push(answer);
         }
         if idle {
-            std::thread::sleep(IDLE_SLEEP);
+            std::thread::park_timeout(IDLE_MAX);
         }
     }
 }

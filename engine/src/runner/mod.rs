@@ -176,13 +176,9 @@ impl<P: Port, L: Log> Runner<P, L> {
         while let Some((session, from, until)) = self.ingress.take_replay() {
             busy = true;
             let window = self.core.egress.session(session).stream.first();
-            let asked = self.replays.as_mut().is_some_and(|replays| {
-                // A full ring is the client's to ask again.
-                let _ = replays.questions.push(Question { session, from, until, window });
-                true
-            });
-            if !asked {
-                self.ingress.close(session, CloseReason::Administrative, now, &mut self.core);
+            match &mut self.replays {
+                Some(replays) => replays.ask(Question { session, from, until, window }),
+                None => self.ingress.close(session, CloseReason::Administrative, now, &mut self.core),
             }
         }
         while let Some(Ok(answer)) = self.replays.as_mut().map(|replays| replays.answers.pop()) {

@@ -97,7 +97,7 @@ pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
     let started_at = unix_seconds();
     let (driven, port) = match args.target.port {
         PortKind::Udp => {
-            let driven = match ports::open_udp(&targets, 1, 2)? {
+            let driven = match ports::open_udp(&targets, 1, 2, !args.target.no_udp_offload)? {
                 ports::Udp::One(opened) => drive(args, opened, source, settings, &stop)?,
                 ports::Udp::Many(opened) => drive(args, opened, source, settings, &stop)?,
             };

@@ -38,6 +38,8 @@ pub const FRAME_SIZE: u32 = 2048;
 pub const FRAME_HEADROOM: u32 = 256;
 /// Depth of the receive and transmit rings. At 0.8 M datagrams/s a thread may be away for 2.5 ms before anything is lost.
 pub const RING_DEPTH_DEFAULT: u32 = 2048;
+/// Of 2 MiB, the smaller of x86-64's huge pages.
+const FRAMES_PER_HUGE_PAGE: u32 = (2 << 20) / FRAME_SIZE;
 /// Without XDP_MAX_TX_SKB_BUDGET the kernel takes 32 descriptors per call.
 const KICK_DESCRIPTORS_MIN: u32 = 32;
 
@@ -117,8 +119,7 @@ impl Rings {
     /// Makes a umem of its own (shared with no one) and a socket bound to one queue. Must run in the interface's namespace.
     pub fn new(interface: &str, queue: u32, config: RingsConfig) -> Result<Self, RingsError> {
         let library = |error: &dyn std::error::Error| RingsError::Library(error.to_string());
-        // Each ring's worth on the way in, each on the way out.
-        let frame_count = config.prefill + config.ring_depth;
+        let frame_count = frame_count(config.prefill, config.ring_depth);
         let depth = |entries: u32| QueueSize::new(entries).map_err(|error| library(&error));
         let umem_config = UmemConfig::builder()
             .frame_size(FrameSize::new(FRAME_SIZE).map_err(|error| library(&error))?)
@@ -447,12 +448,22 @@ impl Frame<'_> {
     }
 }
 
+/// What fills the fill ring and what fills the transmit ring, so that neither side can starve the other; rounded up to whole
+/// huge pages when it is as much as one. The rest lies on the stack.
+pub const fn frame_count(prefill: u32, ring_depth: u32) -> u32 {
+    let wanted = prefill + ring_depth;
+    if wanted < FRAMES_PER_HUGE_PAGE { wanted } else { wanted.next_multiple_of(FRAMES_PER_HUGE_PAGE) }
+}
+
 /// Huge pages where the host has some to spare (one TLB entry instead of hundreds), ordinary ones otherwise. Either is
 /// populated at once, so that no packet waits for a page fault.
 fn new_umem(config: UmemConfig, frame_count: u32) -> Result<(Umem, Vec<FrameDesc>, bool), RingsError> {
     let count =
         NonZeroU32::new(frame_count).ok_or_else(|| RingsError::Library("a umem of no frames".to_owned()))?;
-    if let Ok((umem, frames)) = Umem::new(config, count, true) {
+    // A mapping of huge pages has to be a whole number of them, or it cannot be unmapped.
+    if frame_count.is_multiple_of(FRAMES_PER_HUGE_PAGE)
+        && let Ok((umem, frames)) = Umem::new(config, count, true)
+    {
         return Ok((umem, frames, true));
     }
     let (umem, frames) =

@@ -40,7 +40,9 @@ impl Machine {
 
     /// The engine on its host and core, ready.
     pub fn engine(&self, port: &'static str) -> anyhow::Result<Engine> {
-        self.engine_with(Settings::on(&self.pair.engine, port))
+        let offload = format!("udp_offload = {}", port == "udp-joined");
+        let settings = Settings::on(&self.pair.engine, kind(port)).with("network", offload);
+        self.engine_with(settings)
     }
 
     pub fn engine_with(&self, settings: Settings) -> anyhow::Result<Engine> {
@@ -50,13 +52,11 @@ impl Machine {
     }
 
     /// `pitlane echo`, the limit of a port.
-    pub fn echo(&self, port: &str) -> anyhow::Result<Process> {
+    pub fn echo(&self, port: &'static str) -> anyhow::Result<Process> {
         let host = &self.pair.engine;
         let mut command = pinned(host, ENGINE_CORE, &self.engine);
-        command.args(["echo", "--port", port, "--listen", &format!("{}:{ECHO_PORT}", host.ipv4)]);
-        if port == "xdp" {
-            command.args(["--interface", &host.interface]);
-        }
+        command.args(["echo", "--port", kind(port), "--listen", &format!("{}:{ECHO_PORT}", host.ipv4)]);
+        command.args(more_of(port, &host.interface));
         let log = std::fs::File::create(self.scratch.path.join("echo.log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         // It has no admin port; the generator's own start-up retries until it answers.
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// `pitlane-loadgen run` against the engine; its report.
-    pub fn load(&self, port: &str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
+    pub fn load(&self, port: &'static str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
         let target = format!("{}:26400", self.pair.engine.ipv4);
         let mut words = vec!["run", "--target", &target, "--password", PASSWORD];
         words.extend(more);
@@ -72,14 +72,14 @@ impl Machine {
     }
 
     /// `pitlane-loadgen echo` against `pitlane echo`; its report.
-    pub fn echo_load(&self, port: &str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
+    pub fn echo_load(&self, port: &'static str, seconds: u32, more: &[&str]) -> anyhow::Result<Value> {
         let target = format!("{}:{ECHO_PORT}", self.pair.engine.ipv4);
         let mut words = vec!["echo", "--target", &target];
         words.extend(more);
         self.generate(port, seconds, &words)
     }
 
-    fn generate(&self, port: &str, seconds: u32, words: &[&str]) -> anyhow::Result<Value> {
+    fn generate(&self, port: &'static str, seconds: u32, words: &[&str]) -> anyhow::Result<Value> {
         let report = self.scratch.path.join("report.json");
         if report.exists() {
             std::fs::remove_file(&report)?;
@@ -88,11 +88,9 @@ impl Machine {
         let mut command = pinned(host, CLIENT_CORE, &self.loadgen);
         command
             .args(words)
-            .args(["--port", port, "--duration", &format!("{seconds}s"), "--quiet", "--json"])
+            .args(["--port", kind(port), "--duration", &format!("{seconds}s"), "--quiet", "--json"])
             .arg(&report);
-        if port == "xdp" {
-            command.args(["--interface", &host.interface]);
-        }
+        command.args(more_of(port, &host.interface));
         let log_path = self.scratch.path.join("loadgen.log");
         let log = std::fs::File::create(&log_path)?;
         let began = Instant::now();
@@ -115,6 +113,20 @@ impl Machine {
             "{lost} of the generator's requests were lost: a figure with losses is none"
         );
         Ok(report)
+    }
+}
+
+/// What the programs call the port: `udp-joined` is kernel UDP too.
+fn kind(port: &'static str) -> &'static str {
+    if port == "xdp" { "xdp" } else { "udp" }
+}
+
+/// The arguments that belong to a port.
+fn more_of<'a>(port: &str, interface: &'a str) -> Vec<&'a str> {
+    match port {
+        "xdp" => vec!["--interface", interface],
+        "udp-joined" => Vec::new(),
+        _ => vec!["--no-udp-offload"],
     }
 }
 

@@ -88,13 +88,19 @@ const FIGURES: &[Figure] = &[
         budget: Some(AtLeast(3.0)),
         about: "AF_XDP's orders/s over kernel UDP's, one order per datagram",
     },
+    Figure {
+        name: "xdp_vs_udp.throughput_with_offload",
+        unit: "ratio",
+        budget: None,
+        about: "the same with GSO and GRO: one sender's datagrams cross a veth pair joined, as they could on no wire",
+    },
 ];
 
 pub fn suite() -> Suite {
     Suite {
         title: "Order path: AF_XDP and kernel UDP",
         method: "`pitlane run` (or `pitlane echo`) on core 0 and `pitlane-loadgen` on core 1, each in a network namespace of its own, joined by a \
-                 veth pair; AF_XDP in copy mode.\nWithout a journal. Round trips: one client, one order in flight. Throughput: one client, 256 in flight. \
+                 veth pair; AF_XDP in copy mode.\nWithout a journal. Kernel UDP takes each datagram by itself (no GSO or GRO). Round trips: one client, one order in flight. Throughput: one client, 256 in flight. \
                  Batched: as many orders as fit a datagram.",
         figures: FIGURES,
         run,
@@ -104,6 +110,10 @@ pub fn suite() -> Suite {
 const ONE_IN_FLIGHT: &[&str] = &["--clients", "1", "--window", "1"];
 const SATURATED: &[&str] = &["--clients", "1", "--window", "256", "--per-datagram", "1"];
 const BATCHED: &[&str] = &["--clients", "1", "--window", "1024", "--per-datagram", "28"];
+
+/// Kernel UDP, each datagram by itself, as those of many clients are; and with GSO and GRO.
+const PLAIN_UDP: &str = "udp";
+const JOINED_UDP: &str = "udp-joined";
 
 struct Readings {
     p50: f64,
@@ -126,7 +136,7 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
     for _ in 0..context.rounds {
         let mut round_trip = Vec::new();
         let mut rate = Vec::new();
-        for port in ["xdp", "udp"] {
+        for port in ["xdp", PLAIN_UDP] {
             let wants_batch = port == "xdp" && context.wants("xdp.batched_orders_per_second");
             if !(latency(port) || throughput(port) || wants_batch) {
                 continue;
@@ -168,6 +178,14 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
         }
         if let [xdp, udp] = rate[..] {
             samples.entry("xdp_vs_udp.throughput").or_default().push(xdp / udp);
+            if context.wants("xdp_vs_udp.throughput_with_offload") {
+                let _engine = machine.engine(JOINED_UDP)?;
+                let joined = readings(&machine.load(JOINED_UDP, SECONDS, SATURATED)?)?;
+                samples
+                    .entry("xdp_vs_udp.throughput_with_offload")
+                    .or_default()
+                    .push(xdp / joined.per_second);
+            }
         }
     }
     Ok(samples)

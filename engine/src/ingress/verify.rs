@@ -40,6 +40,11 @@ pub struct VerifierHandle {
 }
 
 impl VerifierHandle {
+    /// The end of a verifier that looks for questions by itself and need not be woken.
+    pub fn new(questions: Producer<Question>, answers: Consumer<Answer>) -> Self {
+        Self { questions, answers, thread: Arc::default() }
+    }
+
     /// Asks; false when too many questions wait. Wakes the verifier, which is a system call: logins are rare.
     pub fn ask(&mut self, question: Question) -> bool {
         let asked = self.questions.push(question).is_ok();
@@ -64,7 +69,10 @@ impl Verifier {
         for _ in 0..shards {
             let (questions, incoming) = RingBuffer::new(MAX_PENDING);
             let (outgoing, answers) = RingBuffer::new(MAX_PENDING);
-            handles.push(VerifierHandle { questions, answers, thread: Arc::clone(&waker) });
+            handles.push(VerifierHandle {
+                thread: Arc::clone(&waker),
+                ..VerifierHandle::new(questions, answers)
+            });
             rings.push((incoming, outgoing));
         }
         let stop = Arc::new(AtomicBool::new(false));

@@ -2,6 +2,8 @@
 //! root and two cores. Not a test: it judges nothing.
 //!
 //! `cargo run --release -p pitlane-tests --example echo_limit -- [payload bytes] [seconds] [window]`
+//!
+//! To try out a constant: `PREFILL=512` (frames in the fill ring), `NO_VERIFY=1` (no checksums), `ONLY="xdp - xdp"` (one pair).
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -123,6 +125,9 @@ fn main() -> Result<()> {
         ("udp - xdp", Kind::Udp, Kind::Xdp),
         ("udp - udp", Kind::Udp, Kind::Udp),
     ] {
+        if std::env::var("ONLY").is_ok_and(|only| only != name) {
+            continue;
+        }
         let (driven, samples) = measure(client, server, Load { payload_length, window: 1, duration })?;
         let at = |fraction: f64| {
             let rank = (samples.len() as f64 * fraction) as usize;

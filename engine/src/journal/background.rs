@@ -26,6 +26,9 @@ const POLL_QUIET: Duration = Duration::from_micros(100);
 const BUSY: Duration = Duration::from_millis(20);
 /// Between looks when nothing waits for the sync thread (durability `process`), and for the thread that prepares segments.
 const POLL_SLOW: Duration = Duration::from_millis(1);
+/// Between the steps of preparing a segment that is not needed yet. A step is about a millisecond of processor and disk, which group
+/// commits want too; this leaves 300 MB/s, five times what 500,000 orders/s fill.
+const STEP_PAUSE: Duration = Duration::from_millis(2);
 /// Between attempts to prepare a segment that failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pages made writable ahead of the writer are looked after this often: the kernel writes dirty ones back after 30 s.
@@ -111,10 +114,9 @@ fn prepare<S: Storage>(mut preparer: Preparer<S>, stop: &AtomicBool) {
     let mut reported = false;
     while !stop.load(Ordering::Acquire) {
         match preparer.step() {
-            // Other threads want the processor and the disk too; a step is about a millisecond of each.
             Ok(Step::Worked) => {
                 reported = false;
-                thread::yield_now();
+                if preparer.is_urgent() { thread::yield_now() } else { thread::park_timeout(STEP_PAUSE) }
             }
             Ok(Step::Idle) => thread::park_timeout(POLL_SLOW),
             Err(error) => {

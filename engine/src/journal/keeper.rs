@@ -111,6 +111,11 @@ impl<S: Storage> Preparer<S> {
         result
     }
 
+    /// Whether the writer is in the last segment that it has.
+    pub fn is_urgent(&self) -> bool {
+        self.next_ordinal <= self.progress.written().1.ordinal() + 1
+    }
+
     fn try_step(&mut self) -> Result<Step, StorageError> {
         if self.waiting.is_some() {
             return Ok(self.hand_over());

@@ -118,10 +118,17 @@ fn throughput(report: &mut Report, rounds: usize) {
 }
 
 fn tail(report: &mut Report, rounds: usize) {
-    let flow = Shape { messages: 500_000 * (rounds + 1), ..BUSY }.generate();
+    // Many short rounds: on a machine with other work most of them still see the book alone.
+    let rounds = rounds * 3;
+    let flow = Shape { messages: 100_000 * (rounds + 1), ..BUSY }.generate();
     let mut run = Run::new(&flow, rounds, Delivery::OneByOne);
     let mut at: [Vec<f64>; 4] = Default::default();
+    let mut empty = Vec::new();
     for _ in 0..rounds {
+        // Mostly idle, so that a real-time priority (`chrt -f 50`), if it was given one, is not throttled.
+        std::thread::sleep(Duration::from_millis(200));
+        let machine = run.empty_loop(Duration::from_micros(1));
+        empty.push(machine.value_at_quantile(0.999) as f64);
         let histogram = run.open_loop(Duration::from_micros(1));
         for (values, quantile) in at.iter_mut().zip([0.5, 0.99, 0.999, 0.9999]) {
             values.push(histogram.value_at_quantile(quantile) as f64);
@@ -131,6 +138,7 @@ fn tail(report: &mut Report, rounds: usize) {
         let budget = if name == "book.p99_9_ns" { Budget::AtMost(999.0) } else { Budget::None };
         report.add(name, "ns", budget, values);
     }
+    report.add("book.empty_loop_p99_9_ns", "ns", Budget::None, &empty);
 }
 
 fn allocations(report: &mut Report) {

@@ -79,19 +79,34 @@ impl<'a> Run<'a> {
 
     /// The next part at a fixed rate. Each message counts from the moment it was due, however late the one before it ended.
     pub fn open_loop(&mut self, interval: Duration) -> Histogram<u64> {
-        let mut histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
-        let interval = interval.as_nanos() as u64;
-        let start = Instant::now();
-        for (number, message) in (0..).zip(self.pieces.next().unwrap_or(&[])) {
-            let due = number * interval;
-            while (start.elapsed().as_nanos() as u64) < due {
-                std::hint::spin_loop();
-            }
+        let messages = self.pieces.next().unwrap_or(&[]);
+        at_rate(messages, interval, |message| {
             apply(&mut self.market, message, &mut self.digest);
-            histogram.saturating_record(start.elapsed().as_nanos() as u64 - due);
-        }
-        histogram
+        })
     }
+
+    /// The same loop for the same time without a book: what the machine itself does to it.
+    pub fn empty_loop(&self, interval: Duration) -> Histogram<u64> {
+        let messages = self.pieces.clone().next().unwrap_or(&[]);
+        at_rate(messages, interval, |message| {
+            std::hint::black_box(message);
+        })
+    }
+}
+
+fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
+    let interval = interval.as_nanos() as u64;
+    let start = Instant::now();
+    for (number, message) in (0..).zip(messages) {
+        let due = number * interval;
+        while (start.elapsed().as_nanos() as u64) < due {
+            std::hint::spin_loop();
+        }
+        work(message);
+        histogram.saturating_record(start.elapsed().as_nanos() as u64 - due);
+    }
+    histogram
 }
 
 /// Announces the message to a market that warms its batches.

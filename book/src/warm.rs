@@ -14,8 +14,10 @@ use crate::types::{OrderKey, Party, Side};
 /// Messages warmed together: a full receive batch.
 pub const WARM_MAX: usize = 64;
 
-/// From so many instruments on warming a batch costs less than it saves.
-pub const WARM_INSTRUMENTS: u32 = 512;
+/// From so many instruments on warming a batch costs less than it saves. Nanoseconds a message, one by one and in warmed
+/// batches (`book.instrument_cost*` of the benchmark, 40 resting orders each, huge pages): 43 and 65 with 1 instrument,
+/// 53 and 74 with 100, 111 and 101 with 1,000, 245 and 144 with 10,000.
+pub const WARM_INSTRUMENTS: u32 = 1_000;
 
 #[derive(Clone, Copy)]
 struct Entry {

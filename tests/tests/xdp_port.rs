@@ -499,6 +499,28 @@ fn the_program_is_replaced_without_losing_a_packet() {
 }
 
 #[test]
+fn a_link_that_goes_down_and_comes_back_carries_on() {
+    let Some(pair) = hosts("AF_XDP link down and up", 1) else { return };
+    let (_server_device, mut server) = open(&pair.engine, pair.engine.ipv4.into(), SERVER_PORT);
+    let (_client_device, mut client) = open(&pair.client, pair.client.ipv4.into(), CLIENT_PORT);
+    let peer = peer_of(&pair.client, SocketAddr::new(pair.engine.ipv4.into(), SERVER_PORT), CLIENT_PORT);
+    let ((), _) = while_serving(&mut server, || {
+        nothing_lost(drive(&mut client, &peer, 4, 200));
+        for host in [&pair.engine, &pair.client] {
+            host.ip(&["link", "set", &host.interface, "down"]).expect("down");
+            assert_eq!(drive(&mut client, &peer, 4, 4).answered, 0, "{} is down", host.interface);
+            host.ip(&["link", "set", &host.interface, "up"]).expect("up");
+            // What was queued while the link was down may be answered now, and is then a stray.
+            let driven = drive(&mut client, &peer, 4, 200);
+            assert!(driven.answered >= 190, "{driven:?}");
+            nothing_lost(drive(&mut client, &peer, 4, 200));
+        }
+    });
+    frames_are_conserved(&mut server);
+    frames_are_conserved(&mut client);
+}
+
+#[test]
 fn an_address_that_nobody_has_is_not_resolved() {
     let Some(pair) = hosts("address resolution", 1) else { return };
     let host = &pair.client;

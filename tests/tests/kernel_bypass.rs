@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use pitlane_tests::client::Client;
 use pitlane_tests::engine::{Engine, Folder, PASSWORD, Settings};
+use pitlane_tests::ping::ping;
 use pitlane_tests::process::{Process, binary};
 use pitlane_tests::skip::{can_make_hosts, skipped};
 use pitlane_tests::veth::VethPair;
@@ -114,9 +115,11 @@ fn every_shard_has_a_queue_of_its_own() {
     for (shard, queue) in [(0, "0"), (1, "1")] {
         let address = engine.settings.address(shard);
         let symbol = ["AAPL", "MSFT"][shard];
-        let words = ["--clients", "2", "--window", "4", "--duration", "1s", "--symbols", symbol, "--queue", queue];
+        let words =
+            ["--clients", "2", "--window", "4", "--duration", "1s", "--symbols", symbol, "--queue", queue];
         every_order_is_answered_once(&hosts.generator(address, "xdp", &words).report());
-        let received = engine.metric(&["rx_datagrams_total", &format!("shard=\"{shard}\"")]).expect("metrics");
+        let received =
+            engine.metric(&["rx_datagrams_total", &format!("shard=\"{shard}\"")]).expect("metrics");
         assert!(received > 0.0, "shard {shard} received nothing");
     }
 }
@@ -147,7 +150,8 @@ fn a_killed_engine_leaves_no_program_and_its_successor_goes_on_under_load() {
         engine.process.crash().expect("killed");
         let link = hosts.pair.engine.ip(&["link", "show", "dev", &hosts.pair.engine.interface]).expect("ip");
         assert!(!link.contains("prog/xdp"), "a program outlived its process: {link}");
-        hosts.pair.client.run(&["ping", "-c", "1", "-W", "5", &hosts.pair.engine.ipv4.to_string()]).expect("ping");
+        let address = hosts.pair.engine.ipv4.into();
+        hosts.pair.client.inside(|| ping(address, Duration::from_secs(5))).expect("namespace").expect("ping");
         engine = hosts.start(settings.clone());
         assert!(engine.log_text().contains("recovered"), "{}", engine.log_text());
     }
@@ -194,6 +198,8 @@ fn a_source_beyond_its_rate_is_held_to_it() {
     let limits = "rate_per_source = 200\nburst_per_source = 50";
     let engine = hosts.start(hosts.engine("xdp").with("network", limits));
     let sent = hosts.pair.client.inside(|| flood(engine.address(), 5_000)).expect("namespace");
+    // Shards publish their counters ten times a second.
+    std::thread::sleep(Duration::from_millis(500));
     let arrived = engine.metric(&["rx_datagrams_total"]).expect("metrics");
     assert!(arrived > 0.0 && arrived < f64::from(sent) / 2.0, "{arrived} of {sent} arrived");
 }

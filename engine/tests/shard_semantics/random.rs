@@ -2,7 +2,7 @@
 //! datagrams and is now and then put away and restored, and the reference. All must say the same; and whatever they say, the
 //! books on the feed, the orders of the sessions and what the shard counts must add up. Prints its seed, takes `PITLANE_SEED`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use book::random::Random;
 use book::{MARKET_PRICE, Side, TradingState};
@@ -12,18 +12,20 @@ use engine::shard::input::{
     CloseReason, Genesis, Input, InstrumentInput, KillScope, Messages, SessionOpened,
 };
 
-use crate::messages::{
-    Answer, CENT, Feed, Request, TEN, Tick, account_query, alpha, cancel_in, disable, enable, mass_cancel,
-    modify_in,
-};
-use crate::reference::{
-    GROSS_MAX, INSTRUMENTS, OPEN_ORDERS_MAX, Operation, Reference, SESSIONS, Terms, cancels_on_disconnect,
+use crate::answers::{Answer, Tick};
+use crate::ask::{CENT, TEN, alpha};
+use crate::ledger::Ledger;
+use crate::operations::{
+    GROSS_MAX, INSTRUMENTS, OPEN_ORDERS_MAX, Operation, SESSIONS, Terms, bytes, cancels_on_disconnect,
     firm_of,
 };
+use crate::reference::Reference;
 use crate::venue::{Raw, SECOND, START, genesis, instrument, opened};
 
 /// Of each of the three mixes: 1.05 million in all, about ten seconds on a free core.
 const OPERATIONS: u32 = 350_000;
+/// Messages of the test with damaged ones.
+const DAMAGED: u32 = 100_000;
 /// Datagrams between looks at everything.
 const CHECK_EVERY: u32 = 2_000;
 
@@ -38,142 +40,6 @@ struct Mix {
     states: u64,
     /// Time passes: so many nanoseconds at most between datagrams.
     pace: u64,
-}
-
-/// The readers' side: what the messages alone say is in the books and what is live.
-#[derive(Default)]
-struct Ledger {
-    /// Reference: locate, side, shares, price.
-    shown: BTreeMap<u64, (u16, u8, u32, u32)>,
-    /// Session, channel, number: shares open.
-    live: BTreeMap<(u32, u8, u32), u32>,
-    /// Half of a trade, waiting for the other: match number, shares, price.
-    half: Option<(u64, u32, u64)>,
-    match_number: u64,
-    order_ref: u64,
-    bought: u64,
-    seen: BTreeSet<String>,
-}
-
-impl Ledger {
-    fn take(&mut self, session: u32, channel: u8, user_ref: u32, quantity: u32) {
-        let key = (session, channel, user_ref);
-        let left = self.live.get_mut(&key).unwrap_or_else(|| panic!("{key:?} has ended"));
-        *left = left.checked_sub(quantity).unwrap_or_else(|| panic!("{key:?} loses more than it has"));
-        assert!(quantity > 0, "{key:?}");
-        if *left == 0 {
-            self.live.remove(&key);
-        }
-    }
-
-    fn begin(&mut self, session: u32, channel: u8, user_ref: u32, quantity: u32, order_ref: u64) {
-        assert!(order_ref > self.order_ref, "references count up");
-        self.order_ref = order_ref;
-        let before = self.live.insert((session, channel, user_ref), quantity);
-        assert_eq!(before, None, "a number names one order");
-    }
-
-    fn answer(&mut self, session: u32, answer: &Answer) {
-        match *answer {
-            Answer::Accepted { user_ref, quantity, order_ref, channel, .. } => {
-                self.begin(session, channel, user_ref, quantity, order_ref);
-            }
-            Answer::Replaced { original, user_ref, quantity, order_ref, channel, .. } => {
-                let ended = self.live.remove(&(session, channel, original));
-                assert!(ended.is_some(), "only a live order is replaced");
-                self.begin(session, channel, user_ref, quantity, order_ref);
-            }
-            Answer::Canceled { user_ref, quantity, channel, reason } => {
-                self.take(session, channel, user_ref, quantity);
-                self.seen.insert(format!("canceled {}", reason as char));
-            }
-            Answer::SelfMatch { user_ref, quantity, channel, strategy, .. } => {
-                self.take(session, channel, user_ref, quantity);
-                self.seen.insert(format!("self-match {}", strategy as char));
-            }
-            Answer::Modified { user_ref, quantity, channel, .. } => {
-                let open =
-                    self.live.get_mut(&(session, channel, user_ref)).expect("only a live order is modified");
-                assert!(quantity > 0 && quantity <= *open, "a modify never increases");
-                *open = quantity;
-            }
-            Answer::Executed { user_ref, quantity, price, match_number, channel, liquidity } => {
-                self.take(session, channel, user_ref, quantity);
-                self.seen.insert(format!("executed {}", liquidity as char));
-                let this = (match_number, quantity, price);
-                match self.half.take() {
-                    Some(other) => {
-                        assert_eq!(this, other, "both sides of a trade");
-                        self.bought += u64::from(quantity);
-                    }
-                    None => {
-                        assert!(match_number > self.match_number, "match numbers count up");
-                        self.match_number = match_number;
-                        self.half = Some(this);
-                    }
-                }
-            }
-            Answer::Restated { order_ref, .. } => {
-                assert!(order_ref > self.order_ref, "references count up");
-                self.order_ref = order_ref;
-                self.seen.insert("restated".to_owned());
-            }
-            Answer::Rejected { reason, .. } => {
-                self.seen.insert(format!("rejected 0x{reason:04X}"));
-            }
-            _ => {}
-        }
-    }
-
-    fn reduce(&mut self, order_ref: u64, quantity: u32, locate: u16) {
-        let order = self.shown.get_mut(&order_ref).unwrap_or_else(|| panic!("#{order_ref} is not shown"));
-        assert_eq!(order.0, locate);
-        order.2 =
-            order.2.checked_sub(quantity).unwrap_or_else(|| panic!("#{order_ref} loses more than it has"));
-        if order.2 == 0 {
-            self.shown.remove(&order_ref);
-        }
-    }
-
-    fn tick(&mut self, tick: &Tick) {
-        let locate = tick.locate;
-        match tick.what {
-            Feed::Add { order_ref, side, quantity, price, .. } => {
-                assert!(quantity > 0);
-                let before = self.shown.insert(order_ref, (locate, side, quantity, price));
-                assert_eq!(before, None, "#{order_ref} is shown already");
-            }
-            Feed::Executed { order_ref, quantity, .. }
-            | Feed::ExecutedWithPrice { order_ref, quantity, .. } => {
-                self.reduce(order_ref, quantity, locate);
-            }
-            Feed::Reduced { order_ref, quantity } => {
-                self.reduce(order_ref, quantity, locate);
-                assert!(self.shown.contains_key(&order_ref), "a reduction to nothing is a deletion");
-            }
-            Feed::Deleted { order_ref } => {
-                assert!(self.shown.remove(&order_ref).is_some(), "#{order_ref} is not shown");
-            }
-            Feed::Replaced { original, order_ref, quantity, price } => {
-                let (_, side, ..) = self.shown.remove(&original).expect("the original is shown");
-                self.shown.insert(order_ref, (locate, side, quantity, price));
-            }
-            Feed::Cross { kind, .. } => {
-                self.seen.insert(format!("cross {}", kind as char));
-            }
-            _ => {}
-        }
-    }
-
-    /// Shares shown by price, best first, as a reader of the feed adds them up.
-    fn depth(&self, locate: u16, side: Side) -> Vec<(u64, u64)> {
-        let code = if side.is_buy() { b'B' } else { b'S' };
-        let mut levels: BTreeMap<u64, u64> = BTreeMap::new();
-        for &(_, _, shares, price) in self.shown.values().filter(|it| (it.0, it.1) == (locate, code)) {
-            *levels.entry(u64::from(price)).or_default() += u64::from(shares);
-        }
-        if side.is_buy() { levels.into_iter().rev().collect() } else { levels.into_iter().collect() }
-    }
 }
 
 struct Run {
@@ -204,33 +70,6 @@ fn session_input(session: u32) -> Input<'static> {
         risk: risk(),
         ..opened(session, firm_of(session))
     })
-}
-
-fn bytes(operation: &Operation) -> Vec<u8> {
-    match *operation {
-        Operation::Order(terms) => terms.to_order().bytes(),
-        Operation::Cancel { channel, user_ref, total } => cancel_in(channel, user_ref, total),
-        Operation::Modify { channel, user_ref, side, total } => {
-            modify_in(channel, user_ref, crate::reference::letter(side), total)
-        }
-        Operation::MassCancel { channel, user_ref, instrument, side, group } => {
-            let symbol = instrument.map_or("", |number| INSTRUMENTS[number].0);
-            mass_cancel(user_ref, symbol, |tags| {
-                if group > 0 {
-                    tags.u16(wire::ouch::tag::GROUP_ID, group);
-                }
-                if let Some(side) = side {
-                    tags.u8(wire::ouch::tag::SIDE, crate::reference::letter(side));
-                }
-                if let Some(channel) = channel {
-                    tags.u8(wire::ouch::tag::USER_REF_IDX, channel);
-                }
-            })
-        }
-        Operation::SetOrderEntry { channel, user_ref, enabled: true } => enable(user_ref, "", channel),
-        Operation::SetOrderEntry { channel, user_ref, .. } => disable(user_ref, "", channel),
-        Operation::Query { channel } => account_query(channel),
-    }
 }
 
 impl Run {
@@ -609,6 +448,70 @@ fn a_market_of_auctions_agrees_with_the_reference() {
     for what in ["cross O", "cross C", "cross H", "executed O", "executed C", "executed K", "rejected 0x0002"]
     {
         assert!(run.ledger.seen.contains(what), "{what} never happened; {:?}", run.ledger.seen);
+    }
+}
+
+/// Requests with bytes changed, cut and added: whatever of them is understood, the books add up.
+#[test]
+fn damaged_messages_leave_every_book_in_order() {
+    let mut run = Run::new(Random::from_environment(), BUSY);
+    let mut last = [0; SESSIONS as usize];
+    for step in 0..DAMAGED {
+        run.now += run.random.below(SECOND / 50);
+        let session = run.random.below(u64::from(SESSIONS)) as u32;
+        let mut message = bytes(&run.operation(session, 0));
+        for _ in 0..run.random.below(3) {
+            let at = run.random.below(message.len() as u64) as usize;
+            match run.random.below(8) {
+                0 => message.truncate(at + 1),
+                1 => message.push(at as u8),
+                _ => message[at] = run.random.below(256) as u8,
+            }
+        }
+        // A number out of order would make repetitions of all that follow it, so numbers are never damaged.
+        let place = if message.first() == Some(&b'U') { 5..9 } else { 1..5 };
+        if let (Some(b'O' | b'U' | b'C' | b'D' | b'E'), Some(number)) =
+            (message.first().copied(), message.get_mut(place))
+        {
+            last[session as usize] += 1;
+            number.copy_from_slice(&u32::to_be_bytes(last[session as usize]));
+            run.known[session as usize].push((0, last[session as usize]));
+        }
+        let mut block = (message.len() as u16).to_be_bytes().to_vec();
+        block.extend_from_slice(&message);
+        let first_sequence = run.upstream[session as usize];
+        run.upstream[session as usize] += 1;
+        let mut out = Raw::default();
+        let messages = Messages { session, first_sequence, count: 1, blocks: &block };
+        for shard in [&mut run.single, &mut run.grouped] {
+            out = Raw::default();
+            shard.messages(&messages, run.now, &mut out).expect("in sequence");
+        }
+        for (session, message) in &out.sessions {
+            run.ledger.answer(*session, &Answer::decode(message).0);
+        }
+        out.feed.iter().for_each(|message| run.ledger.tick(&Tick::decode(message).0));
+        if step % CHECK_EVERY == 0 {
+            run.check();
+        }
+    }
+    run.check();
+    let counters = run.single.counters();
+    assert!(
+        counters.malformed_messages > u64::from(DAMAGED / 20) && run.ledger.bought > 1_000,
+        "{counters:?}"
+    );
+}
+
+#[test]
+fn a_state_cut_short_is_refused() {
+    let mut run = Run::new(Random::new(7), BUSY);
+    run.go(500);
+    let mut state = Vec::new();
+    run.single.write_state(&mut state);
+    assert!(Shard::restore(&state).is_ok());
+    for end in (0..state.len()).step_by(1 + state.len() / 500) {
+        assert!(Shard::restore(&state[..end]).is_err(), "{end} of {} bytes", state.len());
     }
 }
 

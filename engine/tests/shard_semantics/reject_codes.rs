@@ -8,7 +8,8 @@ use engine::config::RiskConfig;
 use engine::shard::input::{Input, InstrumentInput, KillScope};
 use wire::ouch::{AppendageBuilder, reject_reason, tag};
 
-use crate::messages::{Answer, Order, Request, TEN, alpha, buy, disable, enable, mass_cancel_of};
+use crate::answers::Answer;
+use crate::ask::{Order, Request, TEN, alpha, buy, disable, enable, mass_cancel_of};
 use crate::venue::{DROP_COPY, Venue, instrument, opened};
 
 const DOCUMENT: &str = include_str!("../../../docs/reject-codes.md");

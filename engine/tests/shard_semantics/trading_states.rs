@@ -4,13 +4,13 @@
 use book::TradingState::{Auction, Closed, Halted, Open, PreOpen};
 use engine::shard::input::Input;
 
-use crate::messages::{CENT, TEN, alpha, buy, cancel, replace, sell};
+use crate::ask::{CENT, TEN, alpha, buy, cancel, replace, sell};
 use crate::venue::{Venue, genesis, instrument, opened};
 
 #[test]
 fn the_opening_collects_and_trades_at_one_price() {
     let mut v = Venue::new();
-    let on = |order: crate::messages::Order| order.of("CCC");
+    let on = |order: crate::ask::Order| order.of("CCC");
     v.on(0, on(buy(1, 100, 0)).market().cross(b'O'), "0: accepted 1 B100@market as #1", "");
     v.on(0, on(buy(2, 100, TEN + 2 * CENT)), "0: accepted 2 B100@10.02 as #2", "add #2 B100@10.02");
     v.on(0, on(buy(3, 100, TEN)).cross(b'O'), "0: accepted 3 B100@10.00 as #3", "");
@@ -96,8 +96,8 @@ fn an_instrument_may_begin_in_any_state_and_go_from_any_to_any() {
             let steps = [path / 25, path / 5 % 5, path % 5].map(|index| states[index]);
             for (step, state) in (1..).zip(steps) {
                 // Whatever is accepted crosses, so that a way into continuous trading without an auction would show.
-                v.send(0, &[crate::messages::Request::bytes(&buy(step, 100, TEN + CENT))]);
-                v.send(1, &[crate::messages::Request::bytes(&sell(step, 90, TEN))]);
+                v.send(0, &[crate::ask::Request::bytes(&buy(step, 100, TEN + CENT))]);
+                v.send(1, &[crate::ask::Request::bytes(&sell(step, 90, TEN))]);
                 let before = v.shard.next_feed();
                 let moved = v.try_input(Input::SetState { symbol: Some(alpha("AAA")), state });
                 assert_eq!(moved, Ok(()), "{first:?} then {steps:?}, step {step}");

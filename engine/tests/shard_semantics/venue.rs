@@ -5,7 +5,8 @@ use engine::config::RiskConfig;
 use engine::shard::input::{Genesis, Input, InstrumentInput, Messages, SessionOpened};
 use engine::shard::{ApplyError, Outputs, Shard};
 
-use crate::messages::{Answer, Request, TEN, Tick, alpha};
+use crate::answers::{Answer, Tick};
+use crate::ask::{Request, TEN, alpha};
 
 pub const SECOND: u64 = 1_000_000_000;
 /// A day's midnight (UTC), nanoseconds since the Unix epoch, and the time at which tests begin.

@@ -5,7 +5,7 @@ use crate::level::{Level, Levels};
 use crate::lookup::{Lookup, Place};
 use crate::order::{Extra, Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
-use crate::types::{CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState};
+use crate::types::{CrossKind, CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState};
 use crate::wheel::Wheel;
 
 /// Mirrors tick numbers, so that the best buy has the smallest key.
@@ -147,6 +147,15 @@ impl Market {
         }
         found.enter_state(state);
         Ok(())
+    }
+
+    /// Whether the day's auction of this kind has been held, or can no longer be. Resumptions are never over.
+    pub fn auction_over(&self, instrument: u32, kind: CrossKind) -> bool {
+        self.instruments.get(instrument as usize).is_some_and(|found| match kind {
+            CrossKind::Opening => found.opened,
+            CrossKind::Closing => found.closed,
+            CrossKind::Resumption => false,
+        })
     }
 
     /// Whether the best buy is at or above the best sell.

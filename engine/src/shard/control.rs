@@ -159,7 +159,7 @@ impl Shard {
             let trader = &mut self.traders[opened.session as usize];
             trader.connected = true;
             trader.cancel_on_disconnect = opened.cancel_on_disconnect;
-            trader.risk = opened.risk;
+            // Its limits stay: an operator may have changed them, and logging in again must not undo that.
             return Ok(());
         }
         if opened.session != expected {
@@ -204,15 +204,19 @@ impl Shard {
         timestamp_ns: u64,
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
-        let Instrument { symbol, state: from, reference_price: reference, opened, .. } =
+        let Instrument { symbol, state: from, reference_price: reference, .. } =
             self.instruments[instrument as usize];
         if from == state {
             return Ok(());
         }
-        let opening = if opened { CrossKind::Resumption } else { CrossKind::Opening };
+        // Only the book knows which auctions of the day are over: an instrument may begin the day in any state, and one
+        // that is opened again after its close has had its closing auction.
+        let held = |kind| self.market.auction_over(instrument, kind);
         let auction = match (from, state) {
             (TradingState::Closed, _) => None,
-            (_, TradingState::Open) => Some(opening),
+            (_, TradingState::Open) if held(CrossKind::Opening) => Some(CrossKind::Resumption),
+            (_, TradingState::Open) => Some(CrossKind::Opening),
+            (_, TradingState::Closed) if held(CrossKind::Closing) => None,
             (_, TradingState::Closed) => Some(CrossKind::Closing),
             _ => None,
         };
@@ -232,14 +236,7 @@ impl Shard {
             market.cancel_instrument(instrument, CancelReason::Closed, &mut encoder);
         }
         encoder.trading_action(instrument, state);
-        let entry = &mut self.instruments[instrument as usize];
-        entry.state = state;
-        match state {
-            TradingState::Open => entry.opened = true,
-            // A new day, with its auctions ahead.
-            TradingState::PreOpen => entry.opened = false,
-            _ => {}
-        }
+        self.instruments[instrument as usize].state = state;
         Ok(())
     }
 

@@ -25,12 +25,18 @@ pub struct Echo<'a> {
     pub time_in_force: u8,
     pub cl_ord_id: [u8; 14],
     pub appendage: Appendage<'a>,
+    /// A replacement shows its firm where the original did not, or the other way round.
+    pub attribution_changed: bool,
 }
 
 impl Echo<'_> {
     /// For requests whose answers repeat nothing.
-    pub const NONE: Echo<'static> =
-        Echo { time_in_force: 0, cl_ord_id: [b' '; 14], appendage: Appendage::EMPTY };
+    pub const NONE: Echo<'static> = Echo {
+        time_in_force: 0,
+        cl_ord_id: [b' '; 14],
+        appendage: Appendage::EMPTY,
+        attribution_changed: false,
+    };
 }
 
 /// The caller's 32 bits that the book keeps with each order.
@@ -218,6 +224,11 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
         match (replaces, order.displayed) {
             (Some(original), 0) => self.withdrawn(original, order.instrument),
             (None, 0) => {}
+            // ITCH: "U" keeps the attribution of the order it replaces.
+            (Some(original), _) if self.echo.attribution_changed => {
+                self.withdrawn(original, order.instrument);
+                self.publish_added(order, order.order_ref);
+            }
             (Some(original), _) => {
                 let time = self.time_of_day;
                 self.publish(|out| feed::replaced(out, order, original, time));

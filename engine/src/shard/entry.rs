@@ -60,6 +60,7 @@ impl Shard {
                 time_in_force: order.time_in_force(),
                 cl_ord_id: order.cl_ord_id(),
                 appendage: order.appendage(),
+                attribution_changed: false,
             };
             let (market, mut encoder) = self.encoder(timestamp_ns, out);
             encoder.echo = echo;
@@ -173,6 +174,10 @@ impl Shard {
             Ok(terms) => terms,
             Err(_) => return self.cancel_original(original, timestamp_ns, out),
         };
+        // The total of the chain is one of the details; limits on what it would expose come after.
+        if request.quantity() == 0 || request.quantity() > instrument.max_quantity {
+            return self.cancel_original(original, timestamp_ns, out);
+        }
         let exposed = request.quantity().saturating_sub(resting.executed);
         let given_back = Candidate {
             quantity: exposed,
@@ -217,7 +222,13 @@ impl Shard {
             .pack(),
         };
         let (market, mut encoder) = self.encoder(timestamp_ns, out);
-        encoder.echo = Echo { time_in_force: request.time_in_force(), cl_ord_id, appendage };
+        let attributable = |letter| letter == display::ATTRIBUTABLE;
+        encoder.echo = Echo {
+            time_in_force: request.time_in_force(),
+            cl_ord_id,
+            appendage,
+            attribution_changed: attributable(attributes.display) != attributable(request.display()),
+        };
         match market.replace(&replacement, &mut encoder) {
             ReplaceOutcome::Replaced => {
                 self.traders[session as usize].take_user_ref(channel, user_ref);

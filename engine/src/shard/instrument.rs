@@ -12,8 +12,6 @@ pub struct Instrument {
     pub reference_price: u64,
     pub collar_basis_points: u32,
     pub state: TradingState,
-    /// The opening auction of the day is over.
-    pub opened: bool,
 }
 
 impl Instrument {
@@ -26,7 +24,6 @@ impl Instrument {
             reference_price: input.reference_price,
             collar_basis_points: input.collar_basis_points,
             state: input.state,
-            opened: input.state == TradingState::Open,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
-use book::{Market, TradingState};
+use book::{CrossKind, Market, TradingState};
 
 /// A version that is read is never dropped: old snapshots must stay readable.
 const VERSION: u16 = 1;
@@ -37,14 +37,17 @@ impl Shard {
         out.extend_from_slice(&self.next_feed.to_be_bytes());
         out.extend_from_slice(&self.expired_to.to_be_bytes());
         count(out, self.instruments.len());
-        for instrument in &self.instruments {
+        for (number, instrument) in (0..).zip(&self.instruments) {
             out.extend_from_slice(&instrument.symbol);
             out.extend_from_slice(&instrument.tick.to_be_bytes());
             out.extend_from_slice(&instrument.lot.to_be_bytes());
             out.extend_from_slice(&instrument.max_quantity.to_be_bytes());
             out.extend_from_slice(&instrument.reference_price.to_be_bytes());
             out.extend_from_slice(&instrument.collar_basis_points.to_be_bytes());
-            out.extend_from_slice(&[instrument.state as u8, u8::from(instrument.opened)]);
+            out.extend_from_slice(&[
+                instrument.state as u8,
+                u8::from(self.market.auction_over(number, CrossKind::Opening)),
+            ]);
         }
         count(out, self.firms.len());
         for firm in &self.firms {
@@ -209,7 +212,7 @@ impl Reader<'_> {
     }
 
     fn instrument(&mut self) -> Result<Instrument, StateError> {
-        Ok(Instrument {
+        let instrument = Instrument {
             symbol: self.take("symbol")?,
             tick: self.u64("tick")?,
             lot: self.u32("lot")?,
@@ -226,8 +229,10 @@ impl Reader<'_> {
                     return Err(StateError::Value { what: "trading state", value: u64::from(value) });
                 }
             },
-            opened: self.flag("opened")?,
-        })
+        };
+        // Whether it has opened is the book's to know; the flag is of version 1's layout.
+        self.flag("opened")?;
+        Ok(instrument)
     }
 
     fn firm(&mut self) -> Result<Firm, StateError> {

@@ -1,0 +1,14 @@
+//! The matching engine as its clients and the readers of its feed see it: bytes in, bytes out, through `Shard::apply`.
+//! Not transport, sessions or journal.
+
+mod answers;
+mod ask;
+mod ledger;
+mod operations;
+mod random;
+mod reference;
+mod reject_codes;
+mod requests;
+mod sessions;
+mod trading_states;
+mod venue;

@@ -4,10 +4,12 @@ pub mod config;
 
 pub mod core;
 pub mod egress;
+pub mod feed;
 pub mod ingress;
 pub mod journal;
 pub mod runner;
 pub mod shard;
+pub mod soup;
 pub mod snapshot;
 
 pub mod admin;

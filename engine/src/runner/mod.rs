@@ -10,6 +10,7 @@ use crate::admin::AdminRequest;
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::egress::{self, Gate, Route};
+use crate::feed::Publisher;
 use crate::ingress::Ingress;
 use crate::journal::writer::Log;
 use crate::replays::{Answer, Question, ReplayHandle};
@@ -32,6 +33,12 @@ const ATTENTION_INTERVAL_NS: u64 = 50_000;
 /// An idle wait ends at the latest after this, so that timers of a millisecond are kept.
 const IDLE_MAX: Duration = Duration::from_micros(500);
 
+/// Rounds in which the last of the feed may find room in the port at shutdown.
+const END_ATTEMPTS: u32 = 10_000;
+/// How often the end of the feed is told, and how far apart.
+const END_REPETITIONS: u32 = 3;
+const END_PAUSE: Duration = Duration::from_millis(10);
+
 /// Everything one shard's thread owns.
 pub struct Runner<P: Port, L: Log> {
     pub port: P,
@@ -51,6 +58,8 @@ pub struct Runner<P: Port, L: Log> {
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
     next_attention_ns: u64,
+    /// Present when the feed is on: the stream is the egress's.
+    publisher: Option<Publisher>,
 }
 
 /// Why a shard's thread ended other than by being told to.
@@ -90,7 +99,13 @@ impl<P: Port, L: Log> Runner<P, L> {
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
             next_attention_ns: 0,
+            publisher: None,
         }
+    }
+
+    /// Publishes the egress's feed.
+    pub fn set_publisher(&mut self, publisher: Publisher) {
+        self.publisher = Some(publisher);
     }
 
     /// Runs until told to stop.
@@ -110,6 +125,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
         }
         let now = self.clock.now();
+        self.end_feed(now)?;
         self.publish(now);
         Ok(())
     }
@@ -130,6 +146,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
         self.release();
         self.send(now)?;
+        busy |= self.send_feed(now)?;
         if let Some(failure) = self.core.failure.take() {
             return Err(failure.into());
         }
@@ -287,6 +304,42 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
     }
 
+    /// Market data, after the replies have left. Returns whether some waits for the next departure.
+    #[inline]
+    fn send_feed(&mut self, now: Now) -> Result<bool, RunError> {
+        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
+            return Ok(false);
+        };
+        if self.gate.is_some() {
+            publisher.release(stream.next(), self.core.last, self.core.log.releasable());
+        }
+        if publisher.is_due(stream, now.monotonic_ns) {
+            publisher.publish(stream, &mut self.port, now.monotonic_ns);
+            self.port.flush()?;
+        }
+        Ok(publisher.waits(stream))
+    }
+
+    /// The rest of the feed and the end of its session, told a few times as nobody acknowledges it.
+    fn end_feed(&mut self, now: Now) -> Result<(), RunError> {
+        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
+            return Ok(());
+        };
+        for _ in 0..END_ATTEMPTS {
+            if !publisher.waits(stream) {
+                break;
+            }
+            publisher.publish(stream, &mut self.port, now.monotonic_ns);
+            self.port.flush()?;
+        }
+        for _ in 0..END_REPETITIONS {
+            publisher.say_end(stream, &mut self.port);
+            self.port.flush()?;
+            std::thread::sleep(END_PAUSE);
+        }
+        Ok(())
+    }
+
     /// False when the port has no room for more.
     #[inline]
     fn send_session(&mut self, session: SessionId, now: Now) -> bool {
@@ -338,6 +391,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             last_record: self.core.last.0,
             releasable_record: self.core.log.releasable().0,
             waiting: self.gate.as_ref().map_or(0, |gate| gate.len() as u64),
+            feed: self.publisher.as_ref().map(|publisher| publisher.counters).unwrap_or_default(),
         };
         self.report.publish(&report);
     }

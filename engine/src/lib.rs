@@ -5,6 +5,7 @@ pub mod config;
 pub mod core;
 pub mod egress;
 pub mod feed;
+pub mod gateway;
 pub mod ingress;
 pub mod journal;
 pub mod runner;

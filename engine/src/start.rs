@@ -6,6 +6,7 @@ use crate::config::{Config, Durability, TradingStateName, padded};
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::feed::{self, FeedThreads, JournalSource, Publisher};
+use crate::gateway::{self, Gateway};
 use crate::ingress::verify::{Verifier, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
 use crate::journal::writer::{Log, NoJournal};
@@ -25,7 +26,7 @@ use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running engine.
 pub struct Engine {
@@ -39,6 +40,7 @@ pub struct Engine {
     _verifier: Verifier,
     /// Stopped after the shards, whose last messages they still take.
     feeds: Vec<FeedThreads>,
+    gateways: Vec<Gateway>,
     /// Gone when the threads are: the XDP program is detached last.
     _device: Option<Device>,
     _admin: Option<AdminServer>,
@@ -93,6 +95,7 @@ impl Engine {
             snapshots: Vec::new(),
             _verifier: verifier,
             feeds: Vec::new(),
+            gateways: Vec::new(),
             _device: None,
             _admin: None,
         };
@@ -172,6 +175,12 @@ impl Engine {
         configure(config, shard, &mut core, now.timestamp_ns)?;
         let mut ingress = Ingress::new(&config.session, accounts, verifier);
         ingress.adopt(&core, now.monotonic_ns);
+        if config.gateway.listen.is_some() || config.gateway.drop_copy_listen.is_some() {
+            let (shard_end, gateway_end) = gateway::rings();
+            let timeout = Duration::from_secs(config.session.timeout_seconds);
+            self.gateways.push(gateway::start(&config.gateway, shard, timeout, gateway_end)?);
+            ingress.set_gateway(shard_end, config.gateway.max_connections);
+        }
         tracing::info!(shard, address = %ports::address(config, shard), "listening");
         let mut runner = Runner::new(
             port,
@@ -265,6 +274,7 @@ impl Engine {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
+        drop(self.gateways);
         drop(self.feeds);
         // They read what the journals write.
         drop((self.replays, self.snapshots));

@@ -163,6 +163,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     fn attend(&mut self, now: Now) -> bool {
         self.next_attention_ns = now.monotonic_ns + ATTENTION_INTERVAL_NS;
         let mut busy = self.ingress.poll_logins(now, &mut self.core);
+        busy |= self.ingress.poll_gateway(now, &mut self.core);
         while let Some(session) = self.wheel.due(now.monotonic_ns) {
             busy = true;
             self.core.egress.session(session).stream.on_timer(now.monotonic_ns);
@@ -271,6 +272,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
+        self.send_replies();
         while let Some(session) = self.core.egress.unmark() {
             if !self.send_session(session, now) {
                 // The port is full: the session goes on in the next round.
@@ -279,16 +281,26 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
             self.schedule(session);
         }
+        Ok(self.port.flush()?)
+    }
+
+    /// Answers to logins and logouts, before anything else of their sessions.
+    #[inline]
+    fn send_replies(&mut self) {
         while let Some(reply) = self.ingress.replies().front().copied() {
-            if reply.lsn > self.core.log.releasable() && self.gate.is_some() {
+            if self.gate.is_some() && reply.lsn > self.core.log.releasable() {
                 break;
             }
-            if self.port.send(&reply.peer, |out| reply.write(out)).is_err() {
+            let sent = match reply.to {
+                Route::Datagrams(peer) => self.port.send(&peer, |out| reply.write(out)).is_ok(),
+                Route::Gateway(connection) => self.ingress.tell_gateway(connection, &reply.body),
+                Route::None => true,
+            };
+            if !sent {
                 break;
             }
             self.ingress.replies().pop_front();
         }
-        Ok(self.port.flush()?)
     }
 
     /// Has the session looked at again when its next timer is due.
@@ -345,7 +357,14 @@ impl<P: Port, L: Log> Runner<P, L> {
     fn send_session(&mut self, session: SessionId, now: Now) -> bool {
         let Self { port, ingress, core, .. } = self;
         let downstream = core.egress.session(session);
-        let Route::Datagrams(peer) = downstream.route else { return true };
+        let peer = match downstream.route {
+            Route::Datagrams(peer) => peer,
+            Route::Gateway(connection) => {
+                ingress.send_to_gateway(connection, session, now, core);
+                return true;
+            }
+            Route::None => return true,
+        };
         while downstream.stream.wants_to_send(downstream.limit) {
             let mut packed = true;
             let sent = port.send(&peer, |out| {

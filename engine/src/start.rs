@@ -175,6 +175,7 @@ impl Engine {
         configure(config, shard, &mut core, now.timestamp_ns)?;
         let mut ingress = Ingress::new(&config.session, accounts, verifier);
         ingress.adopt(&core, now.monotonic_ns);
+        ingress.can_replay = replays.is_some();
         if config.gateway.listen.is_some() || config.gateway.drop_copy_listen.is_some() {
             let (shard_end, gateway_end) = gateway::rings();
             let timeout = Duration::from_secs(config.session.timeout_seconds);

@@ -2,14 +2,15 @@
 //! alone, and fetches from the journal what the tap could not hold. It follows the shard and never holds it up.
 
 use super::books::Books;
-use super::deep::DeepReplay;
+use super::deep;
 use super::request_server::RequestServer;
 use super::services::Services;
 use super::tap::TapReader;
 use super::{receivers, stream};
 use crate::config::{Config, Durability};
 use crate::ingress::Accounts;
-use crate::journal::{FileStorage, Lsn, Progress};
+use crate::journal::{Lsn, Progress};
+use crate::recovery::RecoveryError;
 use anyhow::Context;
 use netio::stream::{SendStream, SessionName};
 use std::ops::ControlFlow;
@@ -41,11 +42,6 @@ impl JournalSource {
             Durability::Disk => self.progress.durable(),
             Durability::Memory | Durability::Process => self.progress.last_appended(),
         }
-    }
-
-    /// A replay from the first record.
-    pub fn replay(&self) -> Result<DeepReplay<FileStorage>, super::deep::DeepReplayError> {
-        DeepReplay::open(FileStorage::read_only(&self.directory), self.shard, self.limit())
     }
 }
 
@@ -246,9 +242,9 @@ fn recover(feed: &Feed, journal: Option<&JournalSource>, until: u64) {
     state.history = stream(state.window_bytes, state.session, until);
 }
 
-fn replay(feed: &Feed, journal: &JournalSource, until: u64) -> Result<(), super::deep::DeepReplayError> {
-    let mut replay = journal.replay()?;
-    let _ended = replay.run(journal.limit(), |sequence, message| {
+fn replay(feed: &Feed, journal: &JournalSource, until: u64) -> Result<(), RecoveryError> {
+    let from = feed.lock().next();
+    deep::replay(journal, from, |sequence, message| {
         if sequence >= until {
             return ControlFlow::Break(());
         }
@@ -257,6 +253,5 @@ fn replay(feed: &Feed, journal: &JournalSource, until: u64) -> Result<(), super:
             state.take(message);
         }
         ControlFlow::Continue(())
-    })?;
-    Ok(())
+    })
 }

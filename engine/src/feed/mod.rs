@@ -12,6 +12,7 @@
 //! messages, and what is lost all the same is fetched from the journal.
 
 pub mod books;
+pub mod client;
 pub mod deep;
 pub mod follower;
 pub mod publisher;

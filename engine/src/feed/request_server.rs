@@ -3,6 +3,7 @@
 
 use super::follower::{Feed, JournalSource};
 use super::stream;
+use crate::recovery::RecoveryError;
 use netio::stream::{SendStream, SessionName};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -130,18 +131,10 @@ fn answer_deep(
 }
 
 /// Messages from `from` on, as many as a window takes.
-fn fetch(
-    journal: &JournalSource,
-    session: SessionName,
-    from: u64,
-) -> Result<SendStream, super::deep::DeepReplayError> {
+fn fetch(journal: &JournalSource, session: SessionName, from: u64) -> Result<SendStream, RecoveryError> {
     let mut window = stream(DEEP_WINDOW_BYTES, session, from);
-    let mut replay = journal.replay()?;
     let mut bytes = 0;
-    let _ended = replay.run(journal.limit(), |sequence, message| {
-        if sequence < from {
-            return ControlFlow::Continue(());
-        }
+    super::deep::replay(journal, from, |_, message| {
         bytes += message.len() + 2;
         // A block never lies across the end of the ring, which may cost one longest block.
         if bytes + 2 * MAX_PAYLOAD > DEEP_WINDOW_BYTES {

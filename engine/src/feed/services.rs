@@ -1,6 +1,7 @@
 //! Market data over SoupBinTCP: the whole feed from any sequence on, and GLIMPSE snapshots. A thread for each connection,
 //! few of them; they look at the feed thread's state and never at the shard.
 
+use super::deep;
 use super::follower::{Feed, JournalSource};
 use crate::ingress::{Accounts, verify};
 use crate::soup::{Connection, SoupError, push_sequenced};
@@ -224,18 +225,13 @@ impl Services {
             frames.clear();
             sent.map_err(|error| failure = Some(error)).is_ok()
         };
-        let replayed = journal.replay().and_then(|mut replay| {
-            replay.run(journal.limit(), |sequence, message| {
-                if sequence != next {
-                    return ControlFlow::Continue(());
-                }
-                push_sequenced(message, &mut frames);
-                next += 1;
-                if frames.len() >= CHUNK_BYTES && (!send(&mut frames) || self.stop.load(Ordering::Acquire)) {
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            })
+        let replayed = deep::replay(journal, at, |_, message| {
+            push_sequenced(message, &mut frames);
+            next += 1;
+            if frames.len() >= CHUNK_BYTES && (!send(&mut frames) || self.stop.load(Ordering::Acquire)) {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
         });
         let _sent = send(&mut frames);
         if let Some(error) = failure {

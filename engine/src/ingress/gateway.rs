@@ -8,10 +8,11 @@ use crate::egress::Route;
 use crate::gateway::GatewayLink;
 use crate::gateway::rings::{ConnectionId, FromShard, ToShard};
 use crate::journal::writer::Log;
+use crate::replica::Messages;
 use crate::shard::input::{CloseReason, SessionId};
 use netio::stream::Run;
 use std::collections::HashMap;
-use wire::moldudp64::{HEADER_LENGTH, MAX_PAYLOAD};
+use wire::moldudp64::{HEADER_LENGTH, Header, MAX_PAYLOAD};
 use wire::soupbintcp::{Packet, login_reject_reason};
 
 /// Items taken from the gateway before datagrams are looked at again.
@@ -24,6 +25,8 @@ pub(super) struct GatewayDesk {
     sessions: HashMap<ConnectionId, SessionId>,
     /// Sessions that had more to send than the ring had room for.
     stalled: Vec<SessionId>,
+    /// Sessions that are being given what only the journal has, and the next sequence of that. Looked up only.
+    replaying: HashMap<SessionId, u64>,
 }
 
 impl Ingress {
@@ -33,6 +36,7 @@ impl Ingress {
             link,
             sessions: HashMap::with_capacity(max_connections),
             stalled: Vec::with_capacity(max_connections),
+            replaying: HashMap::with_capacity(max_connections),
         });
     }
 
@@ -115,10 +119,16 @@ impl Ingress {
         }
     }
 
-    /// The connection is the session's from now on.
-    pub(super) fn bind_gateway(&mut self, connection: ConnectionId, session: SessionId) {
+    /// The connection is the session's from now on. From `next` to `window` its messages have to come from the journal.
+    pub(super) fn bind_gateway(&mut self, connection: ConnectionId, session: SessionId, next: u64, window: u64) {
         if let Some(gateway) = &mut self.gateway {
             gateway.sessions.insert(connection, session);
+            gateway.replaying.remove(&session);
+            if next < window {
+                gateway.replaying.insert(session, next);
+                self.counters.replays += 1;
+                self.login.request_replay(session, next, window);
+            }
         }
         // Silence is the gateway's business.
         self.sessions[session as usize].last_heard_ns = u64::MAX;
@@ -153,6 +163,9 @@ impl Ingress {
         // Heartbeats are the gateway's; the stream's own would only ask to be sent for ever.
         let mut unused = [0; HEADER_LENGTH];
         let _heartbeat = downstream.stream.pack_heartbeat(now.monotonic_ns, &mut unused);
+        if gateway.replaying.contains_key(&session) {
+            return;
+        }
         while downstream.stream.sent() < downstream.stream.next().min(downstream.limit) {
             if !answered || gateway.link.to.is_full() {
                 if gateway.stalled.len() < gateway.stalled.capacity() {
@@ -169,6 +182,42 @@ impl Ingress {
             let item = FromShard::Datagram { connection, length: length as u16, bytes };
             // Fits: a full ring was ruled out above, and this is the only producer.
             let _ = gateway.link.to.push(item);
+        }
+    }
+
+    /// Passes on messages from the journal, and asks for more of them until the session's window goes on. The ring's
+    /// room decides how many at a time.
+    pub fn replay_to_gateway<L: Log>(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        messages: &Messages,
+        core: &mut Core<L>,
+    ) {
+        let answered = !self.login.has_reply_for(Route::Gateway(connection));
+        let Self { gateway: Some(gateway), login, .. } = self else { return };
+        let Some(next) = gateway.replaying.get_mut(&session) else { return };
+        let downstream = core.egress.session(session);
+        let name = *downstream.stream.session();
+        let until = downstream.stream.sent();
+        while answered && *next < messages.end().min(until) && !gateway.link.to.is_full() {
+            let (blocks, count) = messages.blocks_from(*next, MAX_PAYLOAD - HEADER_LENGTH);
+            if count == 0 {
+                break;
+            }
+            let mut bytes = [0; MAX_PAYLOAD];
+            Header { session: name, sequence: *next, count }.write(&mut bytes);
+            bytes[HEADER_LENGTH..HEADER_LENGTH + blocks.len()].copy_from_slice(blocks);
+            let length = (HEADER_LENGTH + blocks.len()) as u16;
+            // Fits: a full ring was ruled out above, and this is the only producer.
+            let _ = gateway.link.to.push(FromShard::Datagram { connection, length, bytes });
+            *next += u64::from(count);
+        }
+        if *next < until {
+            login.request_replay(session, *next, until);
+        } else {
+            gateway.replaying.remove(&session);
+            core.egress.mark(session);
         }
     }
 }

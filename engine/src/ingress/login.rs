@@ -312,10 +312,10 @@ impl Ingress {
             0 => stream.next(),
             wanted => wanted,
         };
-        // What the window no longer holds is asked for as a gap, and then replayed from the journal; over TCP there
-        // are no gaps.
+        // What the window no longer holds is asked for as a gap, and then replayed from the journal; over TCP, where
+        // there are no gaps, it is replayed at once or not to be had.
         let first = stream.first();
-        if next < first && matches!(pending.origin, Route::Gateway(_)) {
+        if next < first && !self.can_replay && matches!(pending.origin, Route::Gateway(_)) {
             return self.refuse(pending.origin, NOT_AVAILABLE, core);
         }
         if stream.resume_from(next.max(first), now.monotonic_ns).is_err() {
@@ -376,7 +376,7 @@ impl Ingress {
         let upstream = &mut self.sessions[session as usize];
         upstream.last_heard_ns = now.monotonic_ns;
         if let Route::Gateway(connection) = to {
-            self.bind_gateway(connection, session);
+            self.bind_gateway(connection, session, accepted.sequence, core.egress.session(session).stream.sent());
             core.egress.mark(session);
             return;
         }

@@ -52,6 +52,8 @@ pub struct Ingress {
     bound: HashMap<Endpoint, SessionId>,
     login: LoginDesk,
     gateway: Option<GatewayDesk>,
+    /// A journal has what resend windows no longer hold.
+    pub can_replay: bool,
     timeout_ns: u64,
     pub counters: IngressCounters,
 }
@@ -66,6 +68,7 @@ impl Ingress {
             bound: HashMap::with_capacity(config.max_sessions),
             login: LoginDesk::new(config, accounts, verifier),
             gateway: None,
+            can_replay: false,
             timeout_ns: config.timeout_seconds * 1_000_000_000,
             counters: IngressCounters::default(),
         }

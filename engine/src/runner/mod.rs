@@ -214,7 +214,14 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Messages from the journal, as many datagrams as the port takes; what is lost is asked for again.
     fn send_replayed(&mut self, answer: &Answer) {
         let downstream = self.core.egress.session(answer.session);
-        let Route::Datagrams(peer) = downstream.route else { return };
+        let peer = match downstream.route {
+            Route::Datagrams(peer) => peer,
+            Route::Gateway(connection) => {
+                let Answer { session, messages } = answer;
+                return self.ingress.replay_to_gateway(connection, *session, messages, &mut self.core);
+            }
+            Route::None => return,
+        };
         let name = *downstream.stream.session();
         let mut next = answer.messages.first;
         while next < answer.messages.end() {

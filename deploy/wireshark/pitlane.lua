@@ -1,5 +1,6 @@
 -- Wireshark dissector for Pitlane's order entry over UDP: MoldUDP64 both ways, control datagrams with SoupBinTCP bodies, OUCH 5.0
 -- messages in the blocks. Not for market data: Wireshark's own moldudp64 and itch dissectors read that.
+-- A capture on the sending host may show several datagrams to one client as one (UDP_SEGMENT): set network.udp_offload = false there.
 -- Install: copy to the personal Lua plugin folder, or `tshark -X lua_script:pitlane.lua`. Ports: preferences, default 26400-26463.
 
 local pitlane = Proto("pitlane", "Pitlane order entry")
@@ -108,7 +109,6 @@ local function complain(tree, range, text)
 end
 
 local function add_appendage(tree, range)
-  if range:len() == 0 then return true end
   if range:len() < 2 then return false end
   local length = range(0, 2):uint()
   tree:add(f.appendage_length, range(0, 2))
@@ -149,7 +149,7 @@ local function add_message(tree, range, tables)
       tree:add(ouch[row[3]], part, part:string())
     end
   end
-  if not add_appendage(tree, range(message[2], range:len() - message[2])) then
+  if range:len() > message[2] and not add_appendage(tree, range(message[2], range:len() - message[2])) then
     complain(tree, range, "appendage does not add up")
   end
   return message[1]
@@ -200,8 +200,14 @@ local function kind_of(pinfo, session, count, length)
   return count == 0 and 1 or 0
 end
 
+local market_data = Dissector.get("moldudp64")
+
 function pitlane.dissector(buffer, pinfo, root)
   local length = buffer:len()
+  -- A shard's feed leaves from the same port; its session is neither U..., nor D..., nor blank.
+  if length >= 20 and not buffer(0, 1):string():match("[UD ]") then
+    return market_data:call(buffer, pinfo, root)
+  end
   pinfo.cols.protocol = "Pitlane"
   local tree = root:add(pitlane, buffer())
   if length < 20 then

@@ -55,6 +55,8 @@ pub struct FeedState {
     /// Why the books are not to be had, if so: messages were lost for good.
     pub broken: Option<String>,
     pub ended: bool,
+    /// What came before this run of the engine is still being read from the journal.
+    pub catching_up: bool,
 }
 
 impl FeedState {
@@ -92,6 +94,7 @@ impl Feed {
             books: Books::new(),
             broken: None,
             ended: false,
+            catching_up: true,
         })))
     }
 
@@ -177,6 +180,7 @@ impl Follower {
         if next > 1 {
             recover(&self.feed, self.journal.as_ref(), next);
         }
+        self.feed.lock().catching_up = false;
         while !stop.load(Ordering::Acquire) {
             let mut busy = self.follow();
             let wait = if busy { Duration::ZERO } else { IDLE };

@@ -23,6 +23,8 @@ const MAX_DEEP_REPLAYS: usize = 2;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How often a listener looks whether it should stop, and a replay whether there is more.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a client may be kept waiting while the feed's past is read from the journal.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may keep the connection of a snapshot that it has.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -118,6 +120,13 @@ impl Services {
         let account = self.accounts.find(request.username);
         if !verify::is_correct(&self.accounts.list, account, &request.password) {
             return Err(self.refuse(connection, login_reject_reason::NOT_AUTHORIZED));
+        }
+        let deadline = Instant::now() + CATCH_UP_TIMEOUT;
+        while self.feed.lock().catching_up {
+            if Instant::now() > deadline {
+                return Err(self.refuse(connection, login_reject_reason::SESSION_NOT_AVAILABLE));
+            }
+            std::thread::sleep(POLL);
         }
         let session = self.feed.lock().session;
         if request.requested_session != ANY_SESSION && request.requested_session != session {

@@ -10,8 +10,8 @@ pub mod ingress;
 pub mod journal;
 pub mod runner;
 pub mod shard;
-pub mod soup;
 pub mod snapshot;
+pub mod soup;
 
 pub mod admin;
 pub mod clock;

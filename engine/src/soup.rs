@@ -158,7 +158,11 @@ impl Connection {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if self.heard.elapsed() > PEER_TIMEOUT { Err(SoupError::Silent) } else { Ok(false) }
+                if self.heard.elapsed() > PEER_TIMEOUT {
+                    Err(SoupError::Silent)
+                } else {
+                    Ok(false)
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
             Err(error) => Err(error.into()),

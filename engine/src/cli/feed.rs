@@ -123,11 +123,7 @@ pub fn execute(args: &FeedArgs) -> anyhow::Result<()> {
 }
 
 /// Compares with snapshots until one is from a time that we have messages of.
-fn compare(
-    args: &FeedArgs,
-    client: &mut Client,
-    record: &mut dyn FnMut(&[u8]),
-) -> anyhow::Result<bool> {
+fn compare(args: &FeedArgs, client: &mut Client, record: &mut dyn FnMut(&[u8])) -> anyhow::Result<bool> {
     for _ in 0..COMPARISONS {
         let snapshot = args.snapshot()?;
         let until = Instant::now() + Duration::from_secs(2);

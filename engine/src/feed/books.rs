@@ -260,8 +260,10 @@ impl VisibleOrder {
         let VisibleOrder { order_ref, stock_locate, side, shares, price, timestamp, .. } = *self;
         let tracking_number = 0;
         match self.attribution {
-            None => AddOrder { stock_locate, tracking_number, timestamp, order_ref, side, shares, stock, price }
-                .write(out),
+            None => {
+                AddOrder { stock_locate, tracking_number, timestamp, order_ref, side, shares, stock, price }
+                    .write(out)
+            }
             Some(attribution) => AddOrderMpid {
                 stock_locate,
                 tracking_number,
@@ -279,7 +281,8 @@ impl VisibleOrder {
 
     /// Whether it is the same to anyone who reads the feed; arrival numbers are each reader's own.
     pub fn is_same(&self, other: &VisibleOrder) -> bool {
-        VisibleOrder { arrival: 0, timestamp: 0, ..*self } == VisibleOrder { arrival: 0, timestamp: 0, ..*other }
+        VisibleOrder { arrival: 0, timestamp: 0, ..*self }
+            == VisibleOrder { arrival: 0, timestamp: 0, ..*other }
     }
 }
 

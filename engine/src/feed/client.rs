@@ -135,7 +135,9 @@ impl Client {
     /// The socket failed, or the feed contradicts itself.
     pub fn turn(&mut self, wait: Duration, record: &mut dyn FnMut(&[u8])) -> Result<(), ClientError> {
         let mut datagram = [0; MAX_PAYLOAD];
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_micros(100)))).map_err(ClientError::Receive)?;
+        self.socket
+            .set_read_timeout(Some(wait.max(Duration::from_micros(100))))
+            .map_err(ClientError::Receive)?;
         if let Some(length) = received(self.socket.recv(&mut datagram))? {
             self.take(&datagram[..length], record)?;
         }
@@ -175,9 +177,9 @@ impl Client {
         };
         let now_ns = self.now_ns();
         let from = self.from;
-        let stream = self.stream.get_or_insert_with(|| {
-            ReceiveStream::new(ReceiveConfig::default(), header.session, from)
-        });
+        let stream = self
+            .stream
+            .get_or_insert_with(|| ReceiveStream::new(ReceiveConfig::default(), header.session, from));
         if *stream.session() != header.session {
             self.counters.malformed += 1;
             return Ok(());
@@ -225,7 +227,9 @@ impl Client {
     /// The messages after the snapshot contradict it.
     pub fn compare(&self, snapshot: Snapshot) -> Result<Option<Vec<String>>, ClientError> {
         let next = self.next();
-        let Some(missing) = next.checked_sub(snapshot.next).map(|count| count as usize) else { return Ok(None) };
+        let Some(missing) = next.checked_sub(snapshot.next).map(|count| count as usize) else {
+            return Ok(None);
+        };
         let Some(skipped) = self.recent.len().checked_sub(missing) else { return Ok(None) };
         let mut books = snapshot.books;
         for message in self.recent.iter().skip(skipped) {

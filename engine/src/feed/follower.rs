@@ -157,7 +157,8 @@ pub fn start(
     let services = Services { feed, journal, accounts: accounts.clone(), stop };
     if let Some(listen) = config.feed.glimpse_listen {
         let address = receivers::address_of(listen, shard);
-        let thread = services.clone().snapshots(address).with_context(|| format!("feed.glimpse_listen {address}"))?;
+        let thread =
+            services.clone().snapshots(address).with_context(|| format!("feed.glimpse_listen {address}"))?;
         threads.threads.push(thread);
     }
     if let Some(listen) = config.feed.replay_listen {

@@ -47,7 +47,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(receivers: Vec<Peer>, tap: Option<TapWriter>, next: u64, gated: bool, spacing_ns: u64) -> Self {
+    pub fn new(
+        receivers: Vec<Peer>,
+        tap: Option<TapWriter>,
+        next: u64,
+        gated: bool,
+        spacing_ns: u64,
+    ) -> Self {
         Self {
             receivers: receivers.into(),
             tap,

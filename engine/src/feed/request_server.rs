@@ -32,7 +32,11 @@ pub struct RequestServer {
 }
 
 impl RequestServer {
-    pub fn bind(address: SocketAddr, session: SessionName, journal: Option<JournalSource>) -> io::Result<Self> {
+    pub fn bind(
+        address: SocketAddr,
+        session: SessionName,
+        journal: Option<JournalSource>,
+    ) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
         let deep = match journal {
             None => None,

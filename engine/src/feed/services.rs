@@ -102,8 +102,9 @@ impl Services {
         let services = self.clone();
         let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _place = place;
-            let ended =
-                Connection::server(stream).map_err(SoupError::from).and_then(|mut c| serve(&services, &mut c));
+            let ended = Connection::server(stream)
+                .map_err(SoupError::from)
+                .and_then(|mut c| serve(&services, &mut c));
             match ended {
                 Ok(()) | Err(SoupError::Closed) => tracing::debug!(%from, "{name}: done"),
                 Err(error) => tracing::info!(%from, %error, "{name}: connection ended"),

@@ -22,7 +22,9 @@ pub enum Stage {
     /// The shard has been asked.
     Asked,
     /// `next` is the sequence of the next message to the client.
-    LoggedIn { next: u64 },
+    LoggedIn {
+        next: u64,
+    },
     /// Nothing more is read; closed when everything has been written.
     Closing,
     /// To be forgotten.

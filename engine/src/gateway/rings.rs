@@ -24,19 +24,39 @@ pub enum ToShard {
         drop_copy: bool,
     },
     /// One message as a MoldUDP64 block.
-    Message { connection: ConnectionId, length: u16, block: [u8; MAX_BLOCK] },
-    Logout { connection: ConnectionId },
+    Message {
+        connection: ConnectionId,
+        length: u16,
+        block: [u8; MAX_BLOCK],
+    },
+    Logout {
+        connection: ConnectionId,
+    },
     /// The connection is gone, or its client has fallen silent.
-    Lost { connection: ConnectionId },
+    Lost {
+        connection: ConnectionId,
+    },
 }
 
 pub enum FromShard {
-    Accepted { connection: ConnectionId, accepted: LoginAccepted },
-    Rejected { connection: ConnectionId, reason: u8 },
+    Accepted {
+        connection: ConnectionId,
+        accepted: LoginAccepted,
+    },
+    Rejected {
+        connection: ConnectionId,
+        reason: u8,
+    },
     /// The session is no longer this connection's.
-    Ended { connection: ConnectionId },
+    Ended {
+        connection: ConnectionId,
+    },
     /// A MoldUDP64 datagram of the session's downstream.
-    Datagram { connection: ConnectionId, length: u16, bytes: [u8; MAX_PAYLOAD] },
+    Datagram {
+        connection: ConnectionId,
+        length: u16,
+        bytes: [u8; MAX_PAYLOAD],
+    },
 }
 
 /// The shard's ends.

@@ -68,8 +68,10 @@ pub fn start(
         _ => None,
     };
     let mut listeners = Vec::new();
-    let wanted =
-        [(config.listen, false, "gateway.listen"), (config.drop_copy_listen, true, "gateway.drop_copy_listen")];
+    let wanted = [
+        (config.listen, false, "gateway.listen"),
+        (config.drop_copy_listen, true, "gateway.drop_copy_listen"),
+    ];
     for (address, drop_copy, key) in wanted {
         let Some(address) = address.map(|address| address_of(address, shard)) else { continue };
         let listener = TcpListener::bind(address).with_context(|| format!("{key} {address}"))?;
@@ -192,8 +194,11 @@ impl Server {
         } else {
             WAIT_QUIET
         };
-        let mut fds: Vec<PollFd<'_>> =
-            self.listeners.iter().map(|(listener, _)| PollFd::new(listener.as_fd(), PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> = self
+            .listeners
+            .iter()
+            .map(|(listener, _)| PollFd::new(listener.as_fd(), PollFlags::POLLIN))
+            .collect();
         for connection in &self.connections {
             let mut events = PollFlags::empty();
             if connection.wants_to_read() {

@@ -120,7 +120,13 @@ impl Ingress {
     }
 
     /// The connection is the session's from now on. From `next` to `window` its messages have to come from the journal.
-    pub(super) fn bind_gateway(&mut self, connection: ConnectionId, session: SessionId, next: u64, window: u64) {
+    pub(super) fn bind_gateway(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        next: u64,
+        window: u64,
+    ) {
         if let Some(gateway) = &mut self.gateway {
             gateway.sessions.insert(connection, session);
             gateway.replaying.remove(&session);
@@ -174,7 +180,8 @@ impl Ingress {
                 return;
             }
             let mut bytes = [0; MAX_PAYLOAD];
-            let Some(length) = downstream.stream.pack_new(now.monotonic_ns, downstream.limit, &mut bytes) else {
+            let Some(length) = downstream.stream.pack_new(now.monotonic_ns, downstream.limit, &mut bytes)
+            else {
                 return;
             };
             // TCP delivers or the connection ends: nothing is in doubt after this.

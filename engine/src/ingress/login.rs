@@ -217,8 +217,7 @@ impl Ingress {
         now: Now,
     ) -> bool {
         let free = self.login.pending.iter().position(Option::is_none);
-        let (Some(ticket), true) = (free, self.login.limiter.allow(source, now.monotonic_ns))
-        else {
+        let (Some(ticket), true) = (free, self.login.limiter.allow(source, now.monotonic_ns)) else {
             self.counters.logins_limited += 1;
             return false;
         };
@@ -376,7 +375,12 @@ impl Ingress {
         let upstream = &mut self.sessions[session as usize];
         upstream.last_heard_ns = now.monotonic_ns;
         if let Route::Gateway(connection) = to {
-            self.bind_gateway(connection, session, accepted.sequence, core.egress.session(session).stream.sent());
+            self.bind_gateway(
+                connection,
+                session,
+                accepted.sequence,
+                core.egress.session(session).stream.sent(),
+            );
             core.egress.mark(session);
             return;
         }

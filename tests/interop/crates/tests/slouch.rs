@@ -2,8 +2,8 @@
 
 use slouch::msg::options::TagValue;
 use slouch::msg::{
-    AccountQuery, CancelOrder, DisableOrderEntry, EnableOrderEntry, EnterOrder, MassCancel, ModifyOrder, OuchRequest,
-    OuchResponse, ReplaceOrder,
+    AccountQuery, CancelOrder, DisableOrderEntry, EnableOrderEntry, EnterOrder, MassCancel, ModifyOrder,
+    OuchRequest, OuchResponse, ReplaceOrder,
 };
 use slouch::types::{
     Capacity, CrossType, Display, Mpid, OrderToken, Price, Side, StockSymbol, TimeInForce, UserRefNum,
@@ -61,7 +61,8 @@ fn we_decode_what_slouch_encodes() {
     let Ok(Inbound::CancelOrder(order)) = Inbound::decode(&bytes) else { panic!("{bytes:02x?}") };
     assert_eq!((order.user_ref_num(), order.quantity()), (8, 0));
 
-    let bytes = OuchRequest::ModifyOrder(ModifyOrder::new(number(8), Side::Sell, 50).expect("valid")).encode();
+    let bytes =
+        OuchRequest::ModifyOrder(ModifyOrder::new(number(8), Side::Sell, 50).expect("valid")).encode();
     let Ok(Inbound::ModifyOrder(order)) = Inbound::decode(&bytes) else { panic!("{bytes:02x?}") };
     assert_eq!((order.user_ref_num(), order.side(), order.quantity()), (8, b'S', 50));
 
@@ -72,9 +73,13 @@ fn we_decode_what_slouch_encodes() {
     assert_eq!((order.user_ref_num(), &order.firm(), &order.symbol()), (9, b"DEMO", b"MSFT    "));
 
     let bytes = OuchRequest::DisableOrderEntry(DisableOrderEntry::new(number(10), firm())).encode();
-    assert!(matches!(Inbound::decode(&bytes), Ok(Inbound::DisableOrderEntry(order)) if order.user_ref_num() == 10));
+    assert!(
+        matches!(Inbound::decode(&bytes), Ok(Inbound::DisableOrderEntry(order)) if order.user_ref_num() == 10)
+    );
     let bytes = OuchRequest::EnableOrderEntry(EnableOrderEntry::new(number(11), firm())).encode();
-    assert!(matches!(Inbound::decode(&bytes), Ok(Inbound::EnableOrderEntry(order)) if order.user_ref_num() == 11));
+    assert!(
+        matches!(Inbound::decode(&bytes), Ok(Inbound::EnableOrderEntry(order)) if order.user_ref_num() == 11)
+    );
     let bytes = OuchRequest::AccountQuery(AccountQuery::new()).encode();
     assert!(matches!(Inbound::decode(&bytes), Ok(Inbound::AccountQuery(_))));
 }
@@ -128,8 +133,12 @@ fn slouch_decodes_what_we_encode() {
     let OuchResponse::OrderExecuted(message) = parsed(&out[..length]) else { panic!("another type") };
     assert_eq!((message.user_ref_num().val(), message.quantity(), message.match_number()), (7, 40, 12));
 
-    let canceled =
-        outbound::OrderCanceled { timestamp: 34_200_000_000_002, user_ref_num: 7, quantity: 60, reason: b'U' };
+    let canceled = outbound::OrderCanceled {
+        timestamp: 34_200_000_000_002,
+        user_ref_num: 7,
+        quantity: 60,
+        reason: b'U',
+    };
     let length = canceled.write(&channel, &mut out);
     let OuchResponse::OrderCanceled(message) = parsed(&out[..length]) else { panic!("another type") };
     assert_eq!((message.user_ref_num().val(), message.quantity()), (7, 60));
@@ -152,7 +161,9 @@ fn slouch_decodes_what_we_encode() {
         cl_ord_id: *b"TOKEN 8       ",
     };
     let length = replaced.write(&[], &mut out);
-    assert!(matches!(parsed(&out[..length]), OuchResponse::OrderReplaced(message) if message.quantity() == 50));
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::OrderReplaced(message) if message.quantity() == 50)
+    );
 
     let rejected = outbound::OrderRejected {
         timestamp: 34_200_000_000_004,
@@ -161,14 +172,20 @@ fn slouch_decodes_what_we_encode() {
         cl_ord_id: *b"TOKEN 9       ",
     };
     let length = rejected.write(&channel, &mut out);
-    assert!(matches!(parsed(&out[..length]), OuchResponse::OrderRejected(message) if message.user_ref_num().val() == 9));
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::OrderRejected(message) if message.user_ref_num().val() == 9)
+    );
 
     let modified =
         outbound::OrderModified { timestamp: 34_200_000_000_005, user_ref_num: 8, side: b'S', quantity: 20 };
     let length = modified.write(&channel, &mut out);
-    assert!(matches!(parsed(&out[..length]), OuchResponse::OrderModified(message) if message.quantity() == 20));
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::OrderModified(message) if message.quantity() == 20)
+    );
 
     let restated = outbound::OrderRestated { timestamp: 34_200_000_000_006, user_ref_num: 8, reason: b'R' };
     let length = restated.write(&[], &mut out);
-    assert!(matches!(parsed(&out[..length]), OuchResponse::OrderRestated(message) if message.user_ref_num().val() == 8));
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::OrderRestated(message) if message.user_ref_num().val() == 8)
+    );
 }

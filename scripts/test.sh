@@ -54,6 +54,14 @@ count_unittest() {
 		END { print n - f - s, f + 0, s + 0 }' "$1"
 }
 
+# Cargo's tests and Python's in one log.
+count_interop() {
+	local cargo python
+	read -ra cargo <<<"$(count_cargo "$1")"
+	read -ra python <<<"$(count_unittest "$1")"
+	echo $((cargo[0] + python[0])) $((cargo[1] + python[1])) $((cargo[2] + python[2]))
+}
+
 scripts/deps.sh build test
 
 mapfile -t shell_files < <(git ls-files -z | xargs -0 -r grep -lE '^#!/usr/bin/env bash|^# shellcheck shell=bash' -- 2>/dev/null | grep -vE '\.(md|rs)$')
@@ -74,6 +82,7 @@ if [ "$only" = all ]; then
 	fi
 	step "python client" count_unittest python3 -m unittest discover -s clients/python -t clients/python -p 'test_*.py'
 	step "deploy" count_unittest python3 -m unittest discover -s deploy/tests -t deploy -p 'test_*.py'
+	step "standard clients" count_interop scripts/interop.sh
 	if [ "$(id -u)" != 0 ]; then
 		skip "network namespaces" "not root: the AF_XDP, veth and host-preparation suites did not run; run 'sudo -E make test' for them"
 	fi

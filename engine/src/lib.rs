@@ -4,11 +4,14 @@ pub mod config;
 
 pub mod core;
 pub mod egress;
+pub mod feed;
+pub mod gateway;
 pub mod ingress;
 pub mod journal;
 pub mod runner;
 pub mod shard;
 pub mod snapshot;
+pub mod soup;
 
 pub mod admin;
 pub mod clock;

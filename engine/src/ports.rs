@@ -1,7 +1,9 @@
 //! Opens the packet port of every shard, the best that the configuration and the machine allow. Not the data path.
 
 use crate::config::{Config, PortKind};
+use crate::feed::receivers;
 use anyhow::Context;
+use netio::Peer;
 use netio::udp::{UdpOptions, UdpPort};
 use std::net::SocketAddr;
 
@@ -44,6 +46,34 @@ pub fn address(config: &Config, shard: usize) -> SocketAddr {
     SocketAddr::new(config.network.listen, config.network.base_port + shard as u16)
 }
 
+/// Where the shard's feed goes. Past the kernel, the way to each single host has to be found first.
+///
+/// # Errors
+/// A receiver that no route or neighbour leads to.
+pub fn receivers(config: &Config, shard: usize, past_kernel: bool) -> anyhow::Result<Vec<Peer>> {
+    let addresses = config.feed.receivers.iter().map(|&receiver| receivers::address_of(receiver, shard));
+    if !past_kernel {
+        return Ok(addresses.map(receivers::peer).collect());
+    }
+    addresses.map(|receiver| resolve(config, shard, receiver)).collect()
+}
+
+#[cfg(feature = "xdp")]
+fn resolve(config: &Config, shard: usize, receiver: SocketAddr) -> anyhow::Result<Peer> {
+    if receiver.ip().is_multicast() {
+        return Ok(receivers::peer(receiver));
+    }
+    let interface = config.network.interface.as_deref().context("network.interface is not set")?;
+    let route = netio::xdp::resolve(interface, receiver.ip())
+        .with_context(|| format!("feed.receivers: {receiver}"))?;
+    Ok(route.peer(receiver, address(config, shard).port()))
+}
+
+#[cfg(not(feature = "xdp"))]
+fn resolve(_: &Config, _: usize, receiver: SocketAddr) -> anyhow::Result<Peer> {
+    Ok(receivers::peer(receiver))
+}
+
 fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
     let network = &config.network;
     let options = UdpOptions {
@@ -57,7 +87,12 @@ fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
     (0..config.engine.shards)
         .map(|shard| {
             let local = address(config, shard);
-            UdpPort::bind(local, &options).with_context(|| format!("shard {shard} on UDP port {local}"))
+            let port = UdpPort::bind(local, &options)
+                .with_context(|| format!("shard {shard} on UDP port {local}"))?;
+            if config.feed.receivers.iter().any(|receiver| receiver.ip().is_multicast()) {
+                port.set_multicast(config.feed.multicast_interface, config.feed.multicast_ttl)?;
+            }
+            Ok(port)
         })
         .collect()
 }

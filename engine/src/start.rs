@@ -5,6 +5,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Durability, TradingStateName, padded};
 use crate::core::Core;
 use crate::egress::Egress;
+use crate::feed::{self, FeedThreads, JournalSource, Publisher};
+use crate::gateway::{self, Gateway};
 use crate::ingress::verify::{Verifier, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
 use crate::journal::writer::{Log, NoJournal};
@@ -24,7 +26,7 @@ use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running engine.
 pub struct Engine {
@@ -36,6 +38,9 @@ pub struct Engine {
     replays: Vec<Replays>,
     snapshots: Vec<Snapshots>,
     _verifier: Verifier,
+    /// Stopped after the shards, whose last messages they still take.
+    feeds: Vec<FeedThreads>,
+    gateways: Vec<Gateway>,
     /// Gone when the threads are: the XDP program is detached last.
     _device: Option<Device>,
     _admin: Option<AdminServer>,
@@ -89,6 +94,8 @@ impl Engine {
             replays: Vec::new(),
             snapshots: Vec::new(),
             _verifier: verifier,
+            feeds: Vec::new(),
+            gateways: Vec::new(),
             _device: None,
             _admin: None,
         };
@@ -138,7 +145,13 @@ impl Engine {
                     };
                     let request = part.snapshot.clone();
                     self.snapshots.push(Snapshots::start(storage, progress, settings, request)?);
-                    self.start_shard(config, port, part, core, last_timestamp_ns, Some(handle))?;
+                    let journal = JournalSource {
+                        directory: config.journal.directory.clone(),
+                        shard: part.shard as u32,
+                        progress: Arc::clone(core.log.progress()),
+                        durability: config.journal.durability,
+                    };
+                    self.start_shard(config, port, part, core, last_timestamp_ns, Some((handle, journal)))?;
                 }
             }
         }
@@ -152,16 +165,25 @@ impl Engine {
         part: Parts,
         mut core: Core<L>,
         last_timestamp_ns: u64,
-        replays: Option<ReplayHandle>,
+        journal: Option<(ReplayHandle, JournalSource)>,
     ) -> anyhow::Result<()> {
         let Parts { shard, accounts, verifier, report, requests, .. } = part;
         let mut clock = Clock::new(last_timestamp_ns);
         let now = clock.now();
+        let (replays, journal) = journal.unzip();
+        let publisher = self.start_feed(config, shard, &mut core, &accounts, journal)?;
         configure(config, shard, &mut core, now.timestamp_ns)?;
         let mut ingress = Ingress::new(&config.session, accounts, verifier);
         ingress.adopt(&core, now.monotonic_ns);
+        ingress.can_replay = replays.is_some();
+        if config.gateway.listen.is_some() || config.gateway.drop_copy_listen.is_some() {
+            let (shard_end, gateway_end) = gateway::rings();
+            let timeout = Duration::from_secs(config.session.timeout_seconds);
+            self.gateways.push(gateway::start(&config.gateway, shard, timeout, gateway_end)?);
+            ingress.set_gateway(shard_end, config.gateway.max_connections);
+        }
         tracing::info!(shard, address = %ports::address(config, shard), "listening");
-        let runner = Runner::new(
+        let mut runner = Runner::new(
             port,
             ingress,
             core,
@@ -173,7 +195,37 @@ impl Engine {
             requests,
             replays,
         );
+        if let Some(publisher) = publisher {
+            runner.set_publisher(publisher);
+        }
         self.spawn(shard, config.engine.cores.get(shard).copied(), runner)
+    }
+
+    /// The shard's way to publish its feed, if anyone is to receive it, and the threads that help receivers.
+    fn start_feed<L: Log>(
+        &mut self,
+        config: &Config,
+        shard: usize,
+        core: &mut Core<L>,
+        accounts: &Accounts,
+        journal: Option<JournalSource>,
+    ) -> anyhow::Result<Option<Publisher>> {
+        if !feed::is_wanted(&config.feed) {
+            return Ok(None);
+        }
+        let (session, next) = (core.shard.genesis.feed_session, core.shard.next_feed());
+        core.egress.feed = Some(feed::stream(config.feed.window_bytes, session, next));
+        let tap = if feed::is_followed(&config.feed) {
+            let (writer, reader) = feed::tap::tap(config.feed.window_bytes);
+            self.feeds.push(feed::start(config, shard, session, next, reader, accounts, journal)?);
+            Some(writer)
+        } else {
+            None
+        };
+        let receivers = ports::receivers(config, shard, self._device.is_some())?;
+        let gated = config.journal.durability == Durability::Disk;
+        let spacing_ns = u64::from(config.feed.spacing_us) * 1000;
+        Ok(Some(Publisher::new(receivers, tap, next, gated, spacing_ns)))
     }
 
     fn spawn<P: Port + Send + 'static, L: Log + Send + 'static>(
@@ -223,6 +275,8 @@ impl Engine {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
+        drop(self.gateways);
+        drop(self.feeds);
         // They read what the journals write.
         drop((self.replays, self.snapshots));
         for journal in self.journals {

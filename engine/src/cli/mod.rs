@@ -1,6 +1,7 @@
 //! What the user types, and what comes back on the terminal.
 
 mod echo;
+mod feed;
 mod hash_password;
 mod journal;
 mod run;
@@ -29,6 +30,8 @@ enum Command {
     Inspect(journal::InspectArgs),
     /// Rebuild a shard from its journal and show its state; with --verify hold it against its snapshots.
     Replay(journal::ReplayArgs),
+    /// Follow a shard's market data: repair gaps, rebuild the books, show and compare them.
+    Feed(feed::FeedArgs),
     /// Send every datagram back: the limit of a port, to compare the engine with.
     Echo(echo::EchoArgs),
     /// Read a password from standard input and print the hash that an account's `password_hash` takes.
@@ -69,6 +72,7 @@ impl Cli {
             Command::Check(args) => run::check(args),
             Command::Inspect(args) => journal::inspect(args),
             Command::Replay(args) => journal::replay(args),
+            Command::Feed(args) => feed::execute(args),
             Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),
         };

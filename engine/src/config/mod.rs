@@ -196,6 +196,8 @@ pub struct FeedConfig {
     pub glimpse_listen: Option<SocketAddr>,
     /// Bytes of feed messages kept in memory for retransmission, a power of two.
     pub window_bytes: usize,
+    /// Shortest time between two departures of the feed: what happens in between shares a datagram.
+    pub spacing_us: u32,
 }
 
 /// Pre-trade limits. Zero means no limit.
@@ -353,6 +355,7 @@ impl Default for FeedConfig {
             replay_listen: None,
             glimpse_listen: None,
             window_bytes: 16 << 20,
+            spacing_us: 20,
         }
     }
 }

@@ -262,6 +262,9 @@ fn validate(config: &Config, origin: &str) -> Result<(), ConfigError> {
             "a power of two, at least 65536",
         );
     }
+    if config.feed.spacing_us > 1_000_000 {
+        return invalid("feed.spacing_us".into(), config.feed.spacing_us.to_string(), "0 to 1000000");
+    }
     if config.instruments.is_empty() {
         return invalid(
             "instrument".into(),

@@ -44,12 +44,12 @@ impl Accounts {
     }
 }
 
-/// A control datagram's body on its way to a peer, once `lsn` is as durable as configured.
+/// A SoupBinTCP body on its way to a client, once `lsn` is as durable as configured.
 #[derive(Debug, Clone, Copy)]
 pub struct ControlReply {
-    pub peer: Peer,
+    pub to: Route,
     pub lsn: Lsn,
-    body: soupbintcp::Packet<'static>,
+    pub body: soupbintcp::Packet<'static>,
 }
 
 impl ControlReply {
@@ -65,7 +65,10 @@ impl ControlReply {
 
 /// A login that waits for its password to be checked.
 struct Pending {
-    peer: Peer,
+    /// Where it came from and the answer goes.
+    origin: Route,
+    /// It came to the drop copy port.
+    drop_copy: bool,
     request: LoginRequest,
     account: Option<u32>,
 }
@@ -120,15 +123,29 @@ impl LoginDesk {
         &mut self.replies
     }
 
-    fn reply(&mut self, peer: Peer, lsn: Lsn, body: soupbintcp::Packet<'static>) {
+    fn reply(&mut self, to: Route, lsn: Lsn, body: soupbintcp::Packet<'static>) {
         if self.replies.len() == MAX_REPLIES {
             self.replies.pop_front();
         }
-        self.replies.push_back(ControlReply { peer, lsn, body });
+        self.replies.push_back(ControlReply { to, lsn, body });
     }
 
-    pub fn reply_end(&mut self, peer: Peer, lsn: Lsn) {
-        self.reply(peer, lsn, soupbintcp::Packet::EndOfSession);
+    pub fn reply_end(&mut self, to: Route, lsn: Lsn) {
+        self.reply(to, lsn, soupbintcp::Packet::EndOfSession);
+    }
+
+    /// Whether an answer to this client has not left yet.
+    pub fn has_reply_for(&self, to: Route) -> bool {
+        self.replies.iter().any(|reply| reply.to == to)
+    }
+
+    /// The client is gone: nobody waits for its login any more.
+    pub fn forget(&mut self, origin: Route) {
+        for pending in &mut self.pending {
+            if pending.as_ref().is_some_and(|waiting| waiting.origin == origin) {
+                *pending = None;
+            }
+        }
     }
 
     pub fn request_replay(&mut self, session: SessionId, from: u64, until: u64) {
@@ -165,7 +182,7 @@ impl Ingress {
                     self.close(session, CloseReason::Logout, now, core);
                 }
                 // The session is gone, or our answer was: say so again.
-                None => self.login.reply_end(*peer, core.last),
+                None => self.login.reply_end(Route::Datagrams(*peer), core.last),
             },
             _ => self.counters.control_malformed += 1,
         }
@@ -178,27 +195,40 @@ impl Ingress {
             && binding.request == fingerprint
         {
             self.counters.logins_repeated += 1;
-            self.accept(*peer, binding.session, binding.accepted, now, core);
+            self.accept(Route::Datagrams(*peer), binding.session, binding.accepted, now, core);
             return;
         }
-        let waiting = self.login.pending.iter().flatten().any(|waiting| waiting.peer.remote == peer.remote);
-        if waiting {
+        let same = |origin| matches!(origin, Route::Datagrams(other) if other.remote == peer.remote);
+        if self.login.pending.iter().flatten().any(|waiting| same(waiting.origin)) {
             self.counters.logins_repeated += 1;
             return;
         }
+        // A client that gets no answer asks again.
+        let _asked = self.ask(Route::Datagrams(*peer), &peer.remote.address, request, false, now);
+    }
+
+    /// Has the password checked; false when too many are being checked, or tried from this source.
+    pub(super) fn ask(
+        &mut self,
+        origin: Route,
+        source: &[u8; 16],
+        request: &LoginRequest,
+        drop_copy: bool,
+        now: Now,
+    ) -> bool {
         let free = self.login.pending.iter().position(Option::is_none);
-        let (Some(ticket), true) = (free, self.login.limiter.allow(&peer.remote.address, now.monotonic_ns))
-        else {
+        let (Some(ticket), true) = (free, self.login.limiter.allow(source, now.monotonic_ns)) else {
             self.counters.logins_limited += 1;
-            return;
+            return false;
         };
         let account = self.login.accounts.find(request.username);
         let question = Question { ticket: ticket as u32, account, password: request.password };
         if !self.login.verifier.ask(question) {
             self.counters.logins_limited += 1;
-            return;
+            return false;
         }
-        self.login.pending[ticket] = Some(Pending { peer: *peer, request: *request, account });
+        self.login.pending[ticket] = Some(Pending { origin, drop_copy, request: *request, account });
+        true
     }
 
     /// Takes the verifier's answers; returns whether there were any.
@@ -210,16 +240,23 @@ impl Ingress {
                 continue;
             };
             match pending.account {
-                Some(account) if correct => self.admit(&pending, account, now, core),
-                _ => self.refuse(pending.peer, login_reject_reason::NOT_AUTHORIZED, core),
+                Some(account) if correct && self.belongs(&pending, account) => {
+                    self.admit(&pending, account, now, core);
+                }
+                _ => self.refuse(pending.origin, login_reject_reason::NOT_AUTHORIZED, core),
             }
         }
         any
     }
 
-    fn refuse<L: Log>(&mut self, peer: Peer, reason: u8, core: &Core<L>) {
+    /// The drop copy port is for drop copy accounts.
+    fn belongs(&self, pending: &Pending, account: u32) -> bool {
+        !pending.drop_copy || self.login.accounts.list[account as usize].drop_copy
+    }
+
+    pub(super) fn refuse<L: Log>(&mut self, to: Route, reason: u8, core: &Core<L>) {
         self.counters.logins_rejected += 1;
-        self.login.reply(peer, core.last, soupbintcp::Packet::LoginRejected { reason });
+        self.login.reply(to, core.last, soupbintcp::Packet::LoginRejected { reason });
     }
 
     /// The password was right: finds or makes the session, and the place in its stream that the client wants.
@@ -233,7 +270,7 @@ impl Ingress {
                 Ok(name) => name,
                 Err(error) => {
                     tracing::error!(%error, "no random token for a session");
-                    return self.refuse(pending.peer, NOT_AVAILABLE, core);
+                    return self.refuse(pending.origin, NOT_AVAILABLE, core);
                 }
             },
         };
@@ -241,7 +278,7 @@ impl Ingress {
             && (known.is_none() || request.requested_session != name);
         let beyond = |next: u64| request.requested_sequence > next;
         if wants_other || beyond(known.map_or(1, |session| core.egress.session(session).stream.next())) {
-            return self.refuse(pending.peer, NOT_AVAILABLE, core);
+            return self.refuse(pending.origin, NOT_AVAILABLE, core);
         }
         let session = known.unwrap_or(core.shard.sessions() as SessionId);
         if core.shard.trader(session).is_none_or(|trader| !trader.connected) {
@@ -257,7 +294,7 @@ impl Ingress {
             };
             if let Err(error) = core.input(&Input::SessionOpened(opened), now.timestamp_ns) {
                 tracing::error!(%error, "cannot open a session");
-                return self.refuse(pending.peer, NOT_AVAILABLE, core);
+                return self.refuse(pending.origin, NOT_AVAILABLE, core);
             }
             if core.failure.is_some() {
                 return;
@@ -274,10 +311,14 @@ impl Ingress {
             0 => stream.next(),
             wanted => wanted,
         };
-        // What the window no longer holds is asked for as a gap, and then replayed from the journal.
+        // What the window no longer holds is asked for as a gap, and then replayed from the journal; over TCP, where
+        // there are no gaps, it is replayed at once or not to be had.
         let first = stream.first();
+        if next < first && !self.can_replay && matches!(pending.origin, Route::Gateway(_)) {
+            return self.refuse(pending.origin, NOT_AVAILABLE, core);
+        }
         if stream.resume_from(next.max(first), now.monotonic_ns).is_err() {
-            return self.refuse(pending.peer, NOT_AVAILABLE, core);
+            return self.refuse(pending.origin, NOT_AVAILABLE, core);
         }
         let accepted = LoginAccepted { session: name, sequence: next };
         if self.login.bindings.len() <= session as usize {
@@ -285,40 +326,64 @@ impl Ingress {
         }
         self.login.bindings[session as usize] =
             Some(Binding { session, request: self.login.fingerprint(request), accepted });
-        if let Route::Datagrams(former) = core.egress.route(session) {
-            self.bound.remove(&former.remote);
+        self.unbind(session, pending.origin, core);
+        match pending.origin {
+            Route::Datagrams(peer) => {
+                // Another session may have been bound to this address and never logged out: it loses its binding.
+                if let Some(other) = self.bound.insert(peer.remote, session)
+                    && other != session
+                {
+                    self.bound.remove(&peer.remote);
+                    core.egress.session(other).route = Route::None;
+                    self.close(other, CloseReason::Administrative, now, core);
+                    self.bound.insert(peer.remote, session);
+                }
+            }
+            Route::Gateway(_) | Route::None => {}
         }
-        // Another session may have been bound to this address and never logged out: it loses its binding.
-        if let Some(other) = self.bound.insert(pending.peer.remote, session)
-            && other != session
-        {
-            self.bound.remove(&pending.peer.remote);
-            core.egress.session(other).route = Route::None;
-            self.close(other, CloseReason::Administrative, now, core);
-            self.bound.insert(pending.peer.remote, session);
-        }
-        core.egress.session(session).route = Route::Datagrams(pending.peer);
+        core.egress.session(session).route = pending.origin;
         let next_upstream = core.shard.trader(session).map_or(1, |trader| trader.next_upstream);
         let upstream = &mut self.sessions[session as usize];
         upstream.receive.clear(&mut self.pool);
         upstream.receive =
             ReceiveStream::new(self.receive_config.clone(), upstream_name(&name), next_upstream);
         self.counters.logins += 1;
-        self.accept(pending.peer, session, accepted, now, core);
+        self.accept(pending.origin, session, accepted, now, core);
+    }
+
+    /// Takes the session from whoever had it: its binding moves.
+    fn unbind<L: Log>(&mut self, session: SessionId, new: Route, core: &Core<L>) {
+        match core.egress.route(session) {
+            Route::Datagrams(former) => {
+                self.bound.remove(&former.remote);
+            }
+            former @ Route::Gateway(_) if former != new => self.login.reply_end(former, core.last),
+            Route::Gateway(_) | Route::None => {}
+        }
     }
 
     /// Answers with Accepted, and with an acknowledgement that tells the next upstream sequence expected.
     fn accept<L: Log>(
         &mut self,
-        peer: Peer,
+        to: Route,
         session: SessionId,
         accepted: LoginAccepted,
         now: Now,
         core: &mut Core<L>,
     ) {
-        self.login.reply(peer, core.last, soupbintcp::Packet::LoginAccepted(accepted));
+        self.login.reply(to, core.last, soupbintcp::Packet::LoginAccepted(accepted));
         let upstream = &mut self.sessions[session as usize];
         upstream.last_heard_ns = now.monotonic_ns;
+        if let Route::Gateway(connection) = to {
+            self.bind_gateway(
+                connection,
+                session,
+                accepted.sequence,
+                core.egress.session(session).stream.sent(),
+            );
+            core.egress.mark(session);
+            return;
+        }
         upstream.receive.request_ack();
         core.egress.mark(session);
     }

@@ -2,6 +2,7 @@
 //! nothing and is counted. Not the port, and not what messages mean.
 
 mod counters;
+mod gateway;
 mod limiter;
 mod login;
 mod tokens;
@@ -16,6 +17,7 @@ use crate::core::Core;
 use crate::egress::Route;
 use crate::journal::writer::Log;
 use crate::shard::input::{CloseReason, Input, SessionId};
+use gateway::GatewayDesk;
 use login::LoginDesk;
 use netio::stream::{
     Kind, ParkingPool, ReceiveConfig, ReceiveStream, Received, RequestOutcome, SessionName, classify,
@@ -49,6 +51,9 @@ pub struct Ingress {
     /// Bound sessions by address, for the control datagrams that name no session. Looked up only.
     bound: HashMap<Endpoint, SessionId>,
     login: LoginDesk,
+    gateway: Option<GatewayDesk>,
+    /// A journal has what resend windows no longer hold.
+    pub can_replay: bool,
     timeout_ns: u64,
     pub counters: IngressCounters,
 }
@@ -62,6 +67,8 @@ impl Ingress {
             receive_config: ReceiveConfig::default(),
             bound: HashMap::with_capacity(config.max_sessions),
             login: LoginDesk::new(config, accounts, verifier),
+            gateway: None,
+            can_replay: false,
             timeout_ns: config.timeout_seconds * 1_000_000_000,
             counters: IngressCounters::default(),
         }
@@ -189,9 +196,12 @@ impl Ingress {
 
     /// Ends a session's binding; what it has open is cancelled if it is set so.
     pub fn close<L: Log>(&mut self, id: SessionId, reason: CloseReason, now: Now, core: &mut Core<L>) {
-        if let Route::Datagrams(peer) = core.egress.route(id) {
+        let route = core.egress.route(id);
+        if let Route::Datagrams(peer) = route {
             self.bound.remove(&peer.remote);
-            self.login.reply_end(peer, core.last);
+        }
+        if route != Route::None {
+            self.login.reply_end(route, core.last);
         }
         core.egress.session(id).route = Route::None;
         self.sessions[id as usize].receive.clear(&mut self.pool);

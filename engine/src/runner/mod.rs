@@ -10,6 +10,7 @@ use crate::admin::AdminRequest;
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::egress::{self, Gate, Route};
+use crate::feed::Publisher;
 use crate::ingress::Ingress;
 use crate::journal::writer::Log;
 use crate::replays::{Answer, Question, ReplayHandle};
@@ -32,6 +33,12 @@ const ATTENTION_INTERVAL_NS: u64 = 50_000;
 /// An idle wait ends at the latest after this, so that timers of a millisecond are kept.
 const IDLE_MAX: Duration = Duration::from_micros(500);
 
+/// Rounds in which the last of the feed may find room in the port at shutdown.
+const END_ATTEMPTS: u32 = 10_000;
+/// How often the end of the feed is told, and how far apart.
+const END_REPETITIONS: u32 = 3;
+const END_PAUSE: Duration = Duration::from_millis(10);
+
 /// Everything one shard's thread owns.
 pub struct Runner<P: Port, L: Log> {
     pub port: P,
@@ -51,6 +58,8 @@ pub struct Runner<P: Port, L: Log> {
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
     next_attention_ns: u64,
+    /// Present when the feed is on: the stream is the egress's.
+    publisher: Option<Publisher>,
 }
 
 /// Why a shard's thread ended other than by being told to.
@@ -90,7 +99,13 @@ impl<P: Port, L: Log> Runner<P, L> {
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
             next_attention_ns: 0,
+            publisher: None,
         }
+    }
+
+    /// Publishes the egress's feed.
+    pub fn set_publisher(&mut self, publisher: Publisher) {
+        self.publisher = Some(publisher);
     }
 
     /// Runs until told to stop.
@@ -110,6 +125,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
         }
         let now = self.clock.now();
+        self.end_feed(now)?;
         self.publish(now);
         Ok(())
     }
@@ -130,6 +146,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
         self.release();
         self.send(now)?;
+        busy |= self.send_feed(now)?;
         if let Some(failure) = self.core.failure.take() {
             return Err(failure.into());
         }
@@ -146,6 +163,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     fn attend(&mut self, now: Now) -> bool {
         self.next_attention_ns = now.monotonic_ns + ATTENTION_INTERVAL_NS;
         let mut busy = self.ingress.poll_logins(now, &mut self.core);
+        busy |= self.ingress.poll_gateway(now, &mut self.core);
         while let Some(session) = self.wheel.due(now.monotonic_ns) {
             busy = true;
             self.core.egress.session(session).stream.on_timer(now.monotonic_ns);
@@ -196,7 +214,14 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Messages from the journal, as many datagrams as the port takes; what is lost is asked for again.
     fn send_replayed(&mut self, answer: &Answer) {
         let downstream = self.core.egress.session(answer.session);
-        let Route::Datagrams(peer) = downstream.route else { return };
+        let peer = match downstream.route {
+            Route::Datagrams(peer) => peer,
+            Route::Gateway(connection) => {
+                let Answer { session, messages } = answer;
+                return self.ingress.replay_to_gateway(connection, *session, messages, &mut self.core);
+            }
+            Route::None => return,
+        };
         let name = *downstream.stream.session();
         let mut next = answer.messages.first;
         while next < answer.messages.end() {
@@ -254,6 +279,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
+        self.send_replies();
         while let Some(session) = self.core.egress.unmark() {
             if !self.send_session(session, now) {
                 // The port is full: the session goes on in the next round.
@@ -262,16 +288,26 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
             self.schedule(session);
         }
+        Ok(self.port.flush()?)
+    }
+
+    /// Answers to logins and logouts, before anything else of their sessions.
+    #[inline]
+    fn send_replies(&mut self) {
         while let Some(reply) = self.ingress.replies().front().copied() {
-            if reply.lsn > self.core.log.releasable() && self.gate.is_some() {
+            if self.gate.is_some() && reply.lsn > self.core.log.releasable() {
                 break;
             }
-            if self.port.send(&reply.peer, |out| reply.write(out)).is_err() {
+            let sent = match reply.to {
+                Route::Datagrams(peer) => self.port.send(&peer, |out| reply.write(out)).is_ok(),
+                Route::Gateway(connection) => self.ingress.tell_gateway(connection, &reply.body),
+                Route::None => true,
+            };
+            if !sent {
                 break;
             }
             self.ingress.replies().pop_front();
         }
-        Ok(self.port.flush()?)
     }
 
     /// Has the session looked at again when its next timer is due.
@@ -287,12 +323,55 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
     }
 
+    /// Market data, after the replies have left. Returns whether some waits for the next departure.
+    #[inline]
+    fn send_feed(&mut self, now: Now) -> Result<bool, RunError> {
+        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
+            return Ok(false);
+        };
+        if self.gate.is_some() {
+            publisher.release(stream.next(), self.core.last, self.core.log.releasable());
+        }
+        if publisher.is_due(stream, now.monotonic_ns) {
+            publisher.publish(stream, &mut self.port, now.monotonic_ns);
+            self.port.flush()?;
+        }
+        Ok(publisher.waits(stream))
+    }
+
+    /// The rest of the feed and the end of its session, told a few times as nobody acknowledges it.
+    fn end_feed(&mut self, now: Now) -> Result<(), RunError> {
+        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
+            return Ok(());
+        };
+        for _ in 0..END_ATTEMPTS {
+            if !publisher.waits(stream) {
+                break;
+            }
+            publisher.publish(stream, &mut self.port, now.monotonic_ns);
+            self.port.flush()?;
+        }
+        for _ in 0..END_REPETITIONS {
+            publisher.say_end(stream, &mut self.port);
+            self.port.flush()?;
+            std::thread::sleep(END_PAUSE);
+        }
+        Ok(())
+    }
+
     /// False when the port has no room for more.
     #[inline]
     fn send_session(&mut self, session: SessionId, now: Now) -> bool {
         let Self { port, ingress, core, .. } = self;
         let downstream = core.egress.session(session);
-        let Route::Datagrams(peer) = downstream.route else { return true };
+        let peer = match downstream.route {
+            Route::Datagrams(peer) => peer,
+            Route::Gateway(connection) => {
+                ingress.send_to_gateway(connection, session, now, core);
+                return true;
+            }
+            Route::None => return true,
+        };
         while downstream.stream.wants_to_send(downstream.limit) {
             let mut packed = true;
             let sent = port.send(&peer, |out| {
@@ -338,6 +417,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             last_record: self.core.last.0,
             releasable_record: self.core.log.releasable().0,
             waiting: self.gate.as_ref().map_or(0, |gate| gate.len() as u64),
+            feed: self.publisher.as_ref().map(|publisher| publisher.counters).unwrap_or_default(),
         };
         self.report.publish(&report);
     }

@@ -1,6 +1,7 @@
 //! What a shard tells the rest of the process about itself, ten times a second. A copy behind a lock that the shard only
 //! ever tries: a reader in the way costs the shard a report, never time.
 
+use crate::feed::FeedCounters;
 use crate::ingress::IngressCounters;
 use crate::shard::ShardCounters;
 use netio::PortStatistics;
@@ -21,6 +22,7 @@ pub struct Report {
     pub releasable_record: u64,
     /// Replies that wait for the disk.
     pub waiting: u64,
+    pub feed: FeedCounters,
 }
 
 /// Both ends of the report.

@@ -7,6 +7,7 @@ mod socket;
 mod sys;
 mod transmit;
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ impl UdpPort {
         let receiver = Receiver::new(socket.local(), socket.max_payload(), options.receive_offload);
         let transmitter = Transmitter::new(socket.is_ipv6(), socket.max_payload(), options.send_offload);
         Ok(UdpPort { socket, receiver, transmitter, statistics: PortStatistics::default() })
+    }
+
+    /// Multicast leaves by the interface that has this address, and crosses fewer than `ttl` routers. Receivers on this
+    /// host get it too.
+    pub fn set_multicast(&self, interface: Ipv4Addr, ttl: u32) -> Result<(), PortError> {
+        self.socket.set_multicast(interface, ttl)
     }
 
     /// What the kernel made of the options.

@@ -1,6 +1,7 @@
 //! Opening and configuring the socket of a UDP port, and saying what the kernel granted. No datagrams here.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{Domain, Protocol, Type};
@@ -115,6 +116,19 @@ impl Socket {
             "UDP port open"
         );
         Ok(Socket { socket, local, is_ipv6, max_payload, granted })
+    }
+
+    pub(super) fn set_multicast(&self, interface: Ipv4Addr, ttl: u32) -> Result<(), PortError> {
+        let set = if self.is_ipv6 {
+            // The route to the group decides the interface of IPv6.
+            self.socket.set_multicast_hops_v6(ttl).and_then(|()| self.socket.set_multicast_loop_v6(true))
+        } else {
+            self.socket
+                .set_multicast_ttl_v4(ttl)
+                .and_then(|()| self.socket.set_multicast_loop_v4(true))
+                .and_then(|()| self.socket.set_multicast_if_v4(&interface))
+        };
+        set.map_err(|source| self.error("setting multicast options", source))
     }
 
     pub(super) fn local(&self) -> Endpoint {

@@ -1,0 +1,218 @@
+//! One TCP connection of the gateway: bytes in, bytes out, with or without TLS, and how far its login has come. Does not
+//! block, and keeps a bounded amount of either.
+
+use super::rings::ConnectionId;
+use rustls::{ServerConfig, ServerConnection};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+use wire::moldudp64;
+use wire::soupbintcp::{LoginAccepted, Packet};
+
+/// Bytes that a client which does not read may have waiting; then it is cut off, and finds them after its next login.
+const MAX_OUTPUT: usize = 1 << 20;
+/// Bytes of messages that may wait for the shard; TCP then holds the client back.
+const MAX_INPUT: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Connected,
+    /// The shard has been asked.
+    Asked,
+    /// `next` is the sequence of the next message to the client.
+    LoggedIn {
+        next: u64,
+    },
+    /// Nothing more is read; closed when everything has been written.
+    Closing,
+    /// To be forgotten.
+    Gone,
+}
+
+pub struct Connection {
+    pub number: ConnectionId,
+    pub stream: TcpStream,
+    pub from: SocketAddr,
+    pub drop_copy: bool,
+    pub stage: Stage,
+    /// The shard knows of this connection and has to hear of its end.
+    pub known: bool,
+    pub input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    tls: Option<Box<ServerConnection>>,
+    pub heard: Instant,
+    pub sent: Instant,
+}
+
+impl Connection {
+    pub fn new(
+        number: ConnectionId,
+        stream: TcpStream,
+        from: SocketAddr,
+        drop_copy: bool,
+        tls: Option<&Arc<ServerConfig>>,
+        now: Instant,
+    ) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let tls = tls
+            .map(|config| ServerConnection::new(Arc::clone(config)).map(Box::new))
+            .transpose()
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            number,
+            stream,
+            from,
+            drop_copy,
+            stage: Stage::Connected,
+            known: false,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            tls,
+            heard: now,
+            sent: now,
+        })
+    }
+
+    pub fn wants_to_read(&self) -> bool {
+        !matches!(self.stage, Stage::Closing | Stage::Gone) && self.input.len() < MAX_INPUT
+    }
+
+    pub fn wants_to_write(&self) -> bool {
+        self.written < self.output.len() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Takes what has arrived.
+    pub fn read(&mut self, now: Instant) {
+        let mut bytes = [0; READ_BYTES];
+        let outcome = match &mut self.tls {
+            None => self.stream.read(&mut bytes),
+            Some(tls) => read_tls(tls, &mut self.stream, &mut bytes),
+        };
+        match outcome {
+            Ok(0) => self.stage = Stage::Gone,
+            Ok(count) => {
+                self.heard = now;
+                self.input.extend_from_slice(&bytes[..count]);
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(_) => self.stage = Stage::Gone,
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub fn write(&mut self) {
+        let outcome = match &mut self.tls {
+            None => write_plain(&mut self.stream, &self.output, &mut self.written),
+            Some(tls) => write_tls(tls, &mut self.stream, &self.output, &mut self.written),
+        };
+        if outcome.is_err() {
+            self.stage = Stage::Gone;
+        }
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+            if self.stage == Stage::Closing && !self.wants_to_write() {
+                self.stage = Stage::Gone;
+            }
+        }
+    }
+
+    pub fn send(&mut self, packet: &Packet<'_>, now: Instant) {
+        let start = self.output.len();
+        if start - self.written > MAX_OUTPUT {
+            tracing::warn!(from = %self.from, "a client does not read: its connection is closed");
+            self.stage = Stage::Gone;
+            return;
+        }
+        // The longest packet is a message of 256 bytes with type and length.
+        self.output.resize(start + 320, 0);
+        let length = packet.write_frame(&mut self.output[start..]);
+        self.output.truncate(start + length);
+        self.sent = now;
+    }
+
+    pub fn accept(&mut self, accepted: LoginAccepted, now: Instant) {
+        self.stage = Stage::LoggedIn { next: accepted.sequence };
+        self.send(&Packet::LoginAccepted(accepted), now);
+    }
+
+    /// Passes on the messages of a datagram that the client does not have.
+    pub fn deliver(&mut self, datagram: &[u8], now: Instant) {
+        let Stage::LoggedIn { next } = self.stage else { return };
+        let Ok(packet) = moldudp64::Packet::parse(datagram) else { return };
+        if packet.header.sequence > next {
+            // SoupBinTCP has no gaps: the client logs in again and asks for what it lacks.
+            tracing::warn!(from = %self.from, next, "a client fell behind its session's window");
+            self.stage = Stage::Gone;
+            return;
+        }
+        let mut sequence = packet.header.sequence;
+        for message in packet.blocks() {
+            if sequence >= next {
+                self.send(&Packet::SequencedData(message), now);
+            }
+            sequence += 1;
+        }
+        if let Stage::LoggedIn { next } = &mut self.stage {
+            *next = sequence.max(*next);
+        }
+    }
+
+    pub fn close(&mut self) {
+        if self.stage != Stage::Gone {
+            self.stage = Stage::Closing;
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn write_plain(stream: &mut TcpStream, output: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < output.len() {
+        match stream.write(&output[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(error) if is_passing(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads records until one gives plain bytes; `Ok(0)` is the end.
+fn read_tls(tls: &mut ServerConnection, stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
+    if tls.read_tls(stream)? == 0 {
+        return Ok(0);
+    }
+    tls.process_new_packets().map_err(io::Error::other)?;
+    tls.reader().read(bytes)
+}
+
+fn write_tls(
+    tls: &mut ServerConnection,
+    stream: &mut TcpStream,
+    output: &[u8],
+    written: &mut usize,
+) -> io::Result<()> {
+    loop {
+        if *written < output.len() {
+            // rustls takes a bounded amount at a time; the rest stays in the output.
+            *written += tls.writer().write(&output[*written..])?;
+        }
+        if !tls.wants_write() {
+            return Ok(());
+        }
+        match tls.write_tls(stream) {
+            Ok(_) => {}
+            Err(error) if is_passing(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}

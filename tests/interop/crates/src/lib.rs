@@ -1,0 +1,1 @@
+//! Nothing but the tests and the program beside this file.

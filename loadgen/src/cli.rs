@@ -68,7 +68,7 @@ pub struct TargetArgs {
     #[arg(long, default_value_t = 40_000)]
     pub local_port: u16,
     /// What a thread does when there is nothing to do: spin, yield or park. Spinning measures best and wants a core per thread.
-    /// Without it: spin if there is a core for every thread and, unless pinned, one more for the engine; else yield.
+    /// Without it: spin if pinned (--cores, taskset) to a core for each thread, else yield.
     #[arg(long)]
     pub idle: Option<IdleStrategy>,
     /// Cores to pin the threads to, in sequence, such as 2,3.

@@ -41,13 +41,12 @@ pub fn interrupt_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Spins where the generator has cores to itself: as many as threads if it was pinned to some, one more if it has to share the
-/// machine with an engine.
+/// Spins where the generator was pinned to a core for each thread; elsewhere it may share them with the engine, and gives way.
 pub fn idle_strategy(target: &TargetArgs, threads: usize) -> IdleStrategy {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let is_pinned = !target.cores.is_empty() || available < HostFacts::collect().cores;
-    let enough = if is_pinned { available >= threads } else { available > threads };
-    target.idle.unwrap_or(if enough { IdleStrategy::Spin } else { IdleStrategy::Yield })
+    let spins = is_pinned && available >= threads;
+    target.idle.unwrap_or(if spins { IdleStrategy::Spin } else { IdleStrategy::Yield })
 }
 
 pub fn accounts(args: &AccountArgs, count: usize) -> Result<Vec<Credentials>> {

@@ -64,7 +64,7 @@ count_interop() {
 
 scripts/deps.sh build test
 
-mapfile -t shell_files < <(git ls-files -z | xargs -0 -r grep -lE '^#!/usr/bin/env bash|^# shellcheck shell=bash' -- 2>/dev/null | grep -vE '\.(md|rs)$')
+mapfile -t shell_files < <(git ls-files -z | xargs -0 -r grep -lE '^#!/usr/bin/env bash|^#!/bin/sh|^# shellcheck shell=bash' -- 2>/dev/null | grep -vE '\.(md|rs)$')
 step "rustfmt" count_one cargo fmt --all --check
 step "shellcheck" count_one shellcheck -x -P SCRIPTDIR "${shell_files[@]}"
 step "cargo-deny" count_one scripts/cargo-deny.sh

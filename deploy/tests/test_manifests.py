@@ -149,7 +149,7 @@ class Container(unittest.TestCase):
             self.assertIn(f"/src/target/release/{binary} ", text)
         self.assertIn("USER 65532:65532", text)
         stages = re.findall(r"^FROM (\S+)", text, flags=re.M)
-        self.assertTrue(all("/" in image and ":" in image for image in stages), "images are named in full, with their version")
+        self.assertTrue(all(":" in image for image in stages), "an image without its version is another one tomorrow")
 
 
 if __name__ == "__main__":

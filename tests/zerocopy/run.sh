@@ -38,7 +38,8 @@ if ! [ -e "$work/kernel/ready" ]; then
     rm -rf "$work/kernel" "$work/packages"
     mkdir -p "$work/kernel" "$work/packages" "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/apt/sources"
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    mirror=${PITLANE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+    # shellcheck disable=SC2016 # apt expands it
+    mirror=${PITLANE_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Label: Debian" | head -1)}
     echo "deb [signed-by=$keyring] $mirror sid main" >"$work/apt/sources/sid.list"
     apt get update
     binary=$(apt cache search --names-only '^linux-binary-[0-9].*-amd64$' | grep -Ev 'cloud|-rt-' | cut -d' ' -f1 | sort -V | tail -1)

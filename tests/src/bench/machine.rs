@@ -79,6 +79,18 @@ impl Machine {
         self.generate(port, seconds, &words)
     }
 
+    /// `pitlane replay --json` of shard 0; its report.
+    pub fn replay(&self, journal: &std::path::Path) -> anyhow::Result<Value> {
+        let output = pinned(&self.pair.engine, ENGINE_CORE, &self.engine)
+            .arg("replay")
+            .arg(journal)
+            .arg("--json")
+            .output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "pitlane replay ({}): {complaint}", output.status);
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     fn generate(&self, port: &'static str, seconds: u32, words: &[&str]) -> anyhow::Result<Value> {
         let report = self.scratch.path.join("report.json");
         if report.exists() {

@@ -11,6 +11,8 @@ use crate::bench::{Context, Figure, Samples, Suite, median};
 use crate::engine::Settings;
 
 const SECONDS: u32 = 3;
+/// Long enough that reading the journal takes much longer than starting to.
+const RECORDING_SECONDS: u32 = 8;
 const FDATASYNC_TIME: Duration = Duration::from_millis(500);
 /// What the budget asks the disk to sustain; the latency is taken at this load.
 const DISK_RATE: &str = "500000";
@@ -41,6 +43,12 @@ const FIGURES: &[Figure] = &[
         about: "median answer time at 500,000 orders/s (open loop) over a bare fdatasync of 4 KiB in the same folder",
     },
     Figure { name: "journal.fdatasync_p50_us", unit: "us", budget: None, about: "that bare fdatasync" },
+    Figure {
+        name: "recovery.records_per_second",
+        unit: "records/s",
+        budget: Some(AtLeast(2_000_000.0)),
+        about: "records read, checked and applied by `pitlane replay`, one order each, without a snapshot",
+    },
 ];
 
 pub fn suite() -> Suite {
@@ -84,7 +92,21 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
             samples.entry("journal.disk_p50_vs_fdatasync").or_default().push(p50 / bare);
         }
     }
-    std::fs::remove_dir_all(&folder)?;
+    if context.wants("recovery.records_per_second") {
+        let engine = machine.engine_with(
+            settings(&machine, "process", fresh(&folder)?).with("journal", "snapshot_interval = 0"),
+        )?;
+        machine.load("xdp", RECORDING_SECONDS, ONE_PER_DATAGRAM)?;
+        drop(engine);
+        for _ in 0..context.rounds {
+            let report = machine.replay(&folder)?;
+            let rate = number(&report, &["records_replayed"])? / number(&report, &["seconds"])?;
+            samples.entry("recovery.records_per_second").or_default().push(rate);
+        }
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
     Ok(samples)
 }
 

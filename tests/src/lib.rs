@@ -3,7 +3,6 @@
 pub mod bench;
 pub mod client;
 pub mod engine;
-pub mod generator;
 pub mod ping;
 pub mod process;
 pub mod skip;

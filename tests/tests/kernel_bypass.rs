@@ -239,6 +239,19 @@ fn an_engine_without_native_xdp_runs_in_generic_mode_or_says_why_not() {
 }
 
 #[test]
+fn a_port_that_cannot_be_had_is_said_and_auto_steps_down() {
+    let Some(hosts) = hosts("auto steps down to kernel UDP", 1) else { return };
+    let no_queue = |port| hosts.engine(port).with("network", "queues = [5]");
+    let refused = Engine::start_on(&hosts.pair.engine, &binary("pitlane"), no_queue("xdp"));
+    let said = refused.err().expect("there is no queue 5").to_string();
+    assert!(said.contains("queue") && said.contains('5'), "{said}");
+    let engine = hosts.start(no_queue("auto"));
+    assert!(engine.log_text().contains("kernel UDP"), "{}", engine.log_text());
+    let client = hosts.pair.client.inside(|| Client::open(engine.address(), 1)).expect("namespace");
+    client.expect("a session over kernel UDP").enter_accepted(1, b'B', 100, 1_500_000).expect("accepted");
+}
+
+#[test]
 fn an_engine_told_to_stop_lets_go_of_the_interface() {
     let Some(hosts) = hosts("orderly stop", 1) else { return };
     let mut engine = hosts.start(hosts.engine("xdp"));

@@ -178,3 +178,20 @@ fn each_shard_has_its_own_port_sessions_and_instruments() {
     let rejected = wire::ouch::outbound::OrderRejectedView::parse(&answer).expect("Rejected");
     assert_eq!(rejected.reason(), wire::ouch::reject_reason::INVALID_SYMBOL);
 }
+
+/// A password must not be guessed faster than the limit allows, however fast the source is.
+#[test]
+fn login_attempts_of_a_source_are_limited() {
+    let engine = start(Settings::default().with("session", "login_attempts_per_minute = 5"));
+    let mut rejected = 0;
+    for attempt in 0..8 {
+        let mut client = Client::connect(engine.address()).expect("a socket");
+        match client.try_login("C00001", &format!("guess{attempt}"), Duration::from_millis(500)) {
+            Err(LoginError::Rejected(_)) => rejected += 1,
+            Err(LoginError::Io(_)) => {}
+            Ok(_) => panic!("a guess was right"),
+        }
+    }
+    // One more may come while the test runs.
+    assert!((5..=6).contains(&rejected), "{rejected} guesses were answered, 5 a minute are allowed");
+}

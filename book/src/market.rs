@@ -5,7 +5,9 @@ use crate::level::{Level, Levels};
 use crate::lookup::{Lookup, Place};
 use crate::order::{Extra, Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
-use crate::types::{CrossKind, CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState};
+use crate::types::{
+    CrossKind, CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState,
+};
 use crate::wheel::Wheel;
 
 /// Mirrors tick numbers, so that the best buy has the smallest key.

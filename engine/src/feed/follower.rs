@@ -212,12 +212,10 @@ impl Follower {
                 recover(&self.feed, self.journal.as_ref(), packet.header.sequence);
                 state = self.feed.lock();
             }
-            let mut sequence = packet.header.sequence;
-            for message in packet.blocks() {
+            for (sequence, message) in (packet.header.sequence..).zip(packet.blocks()) {
                 if sequence >= state.next() {
                     state.take(message);
                 }
-                sequence += 1;
             }
         }
         true

@@ -15,6 +15,8 @@ pub const MAX_BLOCK: usize = BLOCK_HEADER_LENGTH + MAX_MESSAGE_LENGTH;
 /// Number of a connection, never used twice.
 pub type ConnectionId = u32;
 
+// Every slot of the ring has the size of the largest: a box for it would be an allocation on the order path.
+#[allow(clippy::large_enum_variant)]
 pub enum ToShard {
     Login {
         connection: ConnectionId,
@@ -38,6 +40,8 @@ pub enum ToShard {
     },
 }
 
+// As `ToShard`.
+#[allow(clippy::large_enum_variant)]
 pub enum FromShard {
     Accepted {
         connection: ConnectionId,

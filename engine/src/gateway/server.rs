@@ -146,14 +146,13 @@ impl Server {
             let Ok(item) = self.link.from.pop() else { return };
             self.active = now;
             match item {
-                FromShard::Accepted { connection, accepted } => match self.find(connection) {
-                    Some(connection) => {
+                FromShard::Accepted { connection, accepted } => {
+                    // It may have left while its password was checked; `forget` has said so or will.
+                    if let Some(connection) = self.find(connection) {
                         tracing::info!(from = %connection.from, sequence = accepted.sequence, "logged in");
                         connection.accept(accepted, now);
                     }
-                    // It left while its password was checked; `forget` has said so or will.
-                    None => {}
-                },
+                }
                 FromShard::Rejected { connection, reason } => {
                     if let Some(connection) = self.find(connection) {
                         connection.send(&Packet::LoginRejected { reason }, now);

@@ -1,7 +1,7 @@
 # The commands of this repository. Each target is a script in scripts/ that can also be run by hand.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint demo demo-xdp bench test-zerocopy
+.PHONY: help deps build test lint demo demo-xdp bench test-zerocopy sim kill
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -32,3 +32,10 @@ test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downl
 	@scripts/deps.sh build zerocopy
 	cargo build --release --locked -p pitlane -p pitlane-loadgen -p pitlane-tests --bins --example zerocopy_echo
 	tests/zerocopy/run.sh
+
+sim: ## simulate 10,000 seeds of crashes, loss and bad disks (SEEDS=, STEPS=, SEED= change that)
+	cargo run --release --locked -p pitlane --bin pitlane -- sim --seed $(or $(SEED),0) --seeds $(or $(SEEDS),10000) --steps $(or $(STEPS),1000)
+
+kill: ## kill the engine -9 under load 200 times (KILLS=), over UDP and, as root, AF_XDP
+	cargo build --locked --workspace --bins
+	PITLANE_TEST_KILLS=$(or $(KILLS),200) cargo test --locked -p pitlane-tests --test kill -- --nocapture --test-threads=1

@@ -19,5 +19,6 @@ pub mod ports;
 pub mod recovery;
 pub mod replays;
 pub mod replica;
+pub mod simulation;
 pub mod snapshots;
 pub mod start;

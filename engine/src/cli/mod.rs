@@ -5,6 +5,7 @@ mod feed;
 mod hash_password;
 mod journal;
 mod run;
+mod sim;
 
 use clap::{Args, Parser, Subcommand};
 use engine::config::{Config, ConfigError, Override, load};
@@ -32,6 +33,8 @@ enum Command {
     Replay(journal::ReplayArgs),
     /// Follow a shard's market data: repair gaps, rebuild the books, show and compare them.
     Feed(feed::FeedArgs),
+    /// Simulate a shard, its clients, network and disk, with faults in all of them, and check that nothing acknowledged is lost.
+    Sim(sim::SimArgs),
     /// Send every datagram back: the limit of a port, to compare the engine with.
     Echo(echo::EchoArgs),
     /// Read a password from standard input and print the hash that an account's `password_hash` takes.
@@ -61,7 +64,9 @@ impl ConfigArgs {
 
 impl Cli {
     pub fn execute(&self) -> ExitCode {
-        let filter = EnvFilter::try_from_env("PITLANE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        // A simulation's thousands of engines have nothing to say to a person.
+        let default = if matches!(self.command, Command::Sim(_)) { "off" } else { "info" };
+        let filter = EnvFilter::try_from_env("PITLANE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
@@ -73,6 +78,7 @@ impl Cli {
             Command::Inspect(args) => journal::inspect(args),
             Command::Replay(args) => journal::replay(args),
             Command::Feed(args) => feed::execute(args),
+            Command::Sim(args) => sim::execute(args),
             Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),
         };

@@ -3,7 +3,7 @@
 
 use super::Ingress;
 use super::limiter::AttemptLimiter;
-use super::tokens::{random_name, upstream_name};
+use super::tokens::{NameSource, random_name, upstream_name};
 use super::verify::{Answer, MAX_PENDING, Question, VerifierHandle};
 use crate::clock::Now;
 use crate::config::{Account, SessionConfig};
@@ -91,6 +91,7 @@ pub(super) struct LoginDesk {
     pending: Vec<Option<Pending>>,
     verifier: VerifierHandle,
     limiter: AttemptLimiter,
+    pub(super) names: NameSource,
     hasher: RandomState,
     replies: VecDeque<ControlReply>,
     replays: VecDeque<(SessionId, u64, u64)>,
@@ -106,6 +107,7 @@ impl LoginDesk {
             limiter: AttemptLimiter::new(config.login_attempts_per_minute, hasher.hash_one(0)),
             verifier,
             accounts,
+            names: Box::new(random_name),
             hasher,
             replies: VecDeque::with_capacity(MAX_REPLIES),
             replays: VecDeque::with_capacity(MAX_REPLAYS),
@@ -266,7 +268,7 @@ impl Ingress {
         let known = self.login.sessions[account as usize];
         let name = match known.and_then(|session| core.shard.trader(session)) {
             Some(trader) => trader.name,
-            None => match random_name(b'D') {
+            None => match (self.login.names)(b'D') {
                 Ok(name) => name,
                 Err(error) => {
                     tracing::error!(%error, "no random token for a session");

@@ -25,7 +25,7 @@ use netio::stream::{
 use netio::{Endpoint, Peer};
 use std::collections::HashMap;
 use std::collections::VecDeque;
-pub use tokens::random_name;
+pub use tokens::{NameSource, random_name};
 use tokens::{Tokens, upstream_name};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header};
 
@@ -55,6 +55,8 @@ pub struct Ingress {
     /// A journal has what resend windows no longer hold.
     pub can_replay: bool,
     timeout_ns: u64,
+    /// Acknowledgements wait for the disk.
+    gated: bool,
     pub counters: IngressCounters,
 }
 
@@ -70,8 +72,14 @@ impl Ingress {
             gateway: None,
             can_replay: false,
             timeout_ns: config.timeout_seconds * 1_000_000_000,
+            gated: false,
             counters: IngressCounters::default(),
         }
+    }
+
+    /// Names of new sessions come from here instead of the system's random numbers, so that a run can be repeated.
+    pub fn set_names(&mut self, names: NameSource) {
+        self.login.names = names;
     }
 
     /// Takes over the sessions of a recovered shard. Their clients have as long to come back as a silent one has.
@@ -95,7 +103,7 @@ impl Ingress {
             ),
             downstream,
             last_heard_ns: 0,
-            limit: u64::MAX,
+            limit: if self.gated { next_upstream } else { u64::MAX },
             ack_owed: false,
         });
     }
@@ -248,10 +256,11 @@ impl Ingress {
         owed
     }
 
-    /// Starts to hold acknowledgements back, up to [`Ingress::release`].
-    pub fn hold(&mut self, id: SessionId) {
-        let session = &mut self.sessions[id as usize];
-        if session.limit == u64::MAX {
+    /// From now on acknowledgements go no further than [`Ingress::release`] says: replies wait for the disk. What has
+    /// arrived so far came from the disk.
+    pub fn hold_acknowledgements(&mut self) {
+        self.gated = true;
+        for session in &mut self.sessions {
             session.limit = session.receive.next();
         }
     }

@@ -72,6 +72,9 @@ fn token(name: &SessionName) -> [u8; 9] {
 /// Characters of a token: 62 to the ninth, 53 bits.
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// Where the names of new sessions come from, given their first character.
+pub type NameSource = Box<dyn FnMut(u8) -> Result<SessionName, getrandom::Error> + Send>;
+
 /// A downstream session name with a fresh random token.
 pub fn random_name(first: u8) -> Result<SessionName, getrandom::Error> {
     let mut name = [first; 10];

@@ -74,7 +74,7 @@ pub enum RunError {
 impl<P: Port, L: Log> Runner<P, L> {
     pub fn new(
         port: P,
-        ingress: Ingress,
+        mut ingress: Ingress,
         core: Core<L>,
         clock: Clock,
         idle: IdleStrategy,
@@ -84,6 +84,9 @@ impl<P: Port, L: Log> Runner<P, L> {
         requests: Consumer<AdminRequest>,
         replays: Option<ReplayHandle>,
     ) -> Self {
+        if gated {
+            ingress.hold_acknowledgements();
+        }
         Self {
             wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
             port,
@@ -113,10 +116,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// # Errors
     /// The port is gone or the journal takes no more; what had been acknowledged by then is kept.
     pub fn run(&mut self) -> Result<(), RunError> {
-        // Recovered sessions have deadlines before anything is heard of them.
-        for session in 0..self.core.egress.sessions() {
-            self.schedule(session as SessionId);
-        }
+        self.begin();
         while !self.stop.load(Ordering::Relaxed) {
             if self.turn()? {
                 self.idle.busy();
@@ -130,11 +130,31 @@ impl<P: Port, L: Log> Runner<P, L> {
         Ok(())
     }
 
+    /// To be called once before the first turn.
+    pub fn begin(&mut self) {
+        // Recovered sessions have deadlines before anything is heard of them.
+        for session in 0..self.core.egress.sessions() {
+            self.schedule(session as SessionId);
+        }
+    }
+
     /// One round; returns whether there was anything to do.
     #[inline]
-    pub fn turn(&mut self) -> Result<bool, RunError> {
-        let received = if self.has_room() { self.port.receive()? } else { 0 };
+    fn turn(&mut self) -> Result<bool, RunError> {
+        let received = self.receive()?;
         let now = self.clock.now();
+        self.turn_at(received, now)
+    }
+
+    /// First half of a round: the next batch, whose length it returns, unless too many replies wait for the disk.
+    #[inline]
+    pub fn receive(&mut self) -> Result<usize, PortError> {
+        if self.has_room() { self.port.receive() } else { Ok(0) }
+    }
+
+    /// Second half of a round, at the given time: the clock is the caller's, who may be a simulation.
+    #[inline]
+    pub fn turn_at(&mut self, received: usize, now: Now) -> Result<bool, RunError> {
         self.core.egress.set_now(now.monotonic_ns);
         for index in 0..received {
             let (peer, payload) = self.port.datagram(index);
@@ -144,12 +164,13 @@ impl<P: Port, L: Log> Runner<P, L> {
         if !busy || now.monotonic_ns >= self.next_attention_ns {
             busy |= self.attend(now);
         }
-        self.release();
-        self.send(now)?;
-        busy |= self.send_feed(now)?;
+        // Before anything is sent: what has arrived and was not recorded must not be acknowledged.
         if let Some(failure) = self.core.failure.take() {
             return Err(failure.into());
         }
+        self.release();
+        self.send(now)?;
+        busy |= self.send_feed(now)?;
         Ok(busy)
     }
 
@@ -263,7 +284,6 @@ impl<P: Port, L: Log> Runner<P, L> {
             let reached = (downstream.stream.next(), upstream);
             if downstream.gated != reached {
                 downstream.gated = reached;
-                self.ingress.hold(session);
                 gate.push(egress::Waiting { lsn: core.last, session, downstream: reached.0, upstream });
             }
         }

@@ -1,0 +1,288 @@
+//! The engine as the simulation runs it: the real parts, stepped by hand. It is what `start` and `runner::run` are for threads.
+
+use super::broken::{self, Broken};
+use super::client::{PASSWORD, SYMBOLS};
+use super::truth::Truth;
+use super::wiring::{EnginePort, Life, Recording};
+use crate::clock::{Clock, Now};
+use crate::config::{Account, RiskConfig, SessionConfig};
+use crate::core::Core;
+use crate::egress::Egress;
+use crate::ingress::verify::{self, Answer, Question, VerifierHandle};
+use crate::ingress::{Accounts, Ingress};
+use crate::journal::keeper::{Preparer, Step, Syncer};
+use crate::journal::recovery::{Parts, assemble};
+use crate::journal::writer::Log;
+use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
+use crate::recovery::{RecoveryError, attach, recover};
+use crate::runner::{Runner, SharedReport};
+use crate::shard::Shard;
+use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, SessionId, kind};
+use book::TradingState;
+use netio::Endpoint;
+use netio::idle::IdleStrategy;
+use netio::random::Random;
+use netio::sim::SimNetwork;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const SHARD: u32 = 0;
+/// Small, so that runs see many segments.
+const SEGMENT_BYTES: u64 = 32 << 10;
+const FIRM: [u8; 4] = *b"SIMU";
+const MAX_SESSIONS: usize = 16;
+const WINDOW_BYTES: usize = 512 << 10;
+/// Nanoseconds since the Unix epoch at which simulations begin: a weekday at noon.
+pub const EPOCH_NS: u64 = 1_767_787_200_000_000_000;
+
+/// What an engine is started with, each time anew.
+pub struct Setting<'a> {
+    pub network: &'a SimNetwork,
+    pub endpoint: Endpoint,
+    pub storage: &'a SimStorage,
+    pub truth: &'a Rc<RefCell<Truth>>,
+    pub durability: Durability,
+    pub users: &'a [[u8; 6]],
+    pub broken: Option<Broken>,
+    pub seed: u64,
+}
+
+pub struct Engine {
+    pub runner: Runner<EnginePort, Recording<Writer<SimStorage>>>,
+    preparer: Preparer<SimStorage>,
+    syncer: Syncer<SimStorage>,
+    pub sync_failed: bool,
+    questions: Consumer<Question>,
+    answers: Producer<Answer>,
+    pub life: Rc<Life>,
+    started_ns: u64,
+    pub torn: bool,
+}
+
+/// Why there is no engine.
+pub enum StartError {
+    /// The journal is not as it should be, and said so.
+    Refused(RecoveryError),
+    /// The disk erred, or the process died, while it started.
+    Failed(String),
+    /// It started on something that is not true.
+    Untrue(String, Option<Lsn>),
+}
+
+impl From<JournalError> for StartError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Storage(error) => StartError::Failed(error.to_string()),
+            other => StartError::Refused(other.into()),
+        }
+    }
+}
+
+impl Engine {
+    /// Recovers what the disk has, compares it with the truth, and goes on from there.
+    pub fn start(setting: &Setting<'_>) -> Result<Self, StartError> {
+        let failed = |what: &dyn ToString| StartError::Failed(what.to_string());
+        let Setting { network, storage, truth, durability, broken, .. } = *setting;
+        if broken == Some(Broken::SkipCrc) {
+            broken::reseal(storage, SHARD);
+        }
+        let gated = durability == Durability::Disk;
+        let recovered = match recover(storage.clone(), SHARD, Egress::new(WINDOW_BYTES, gated, None)) {
+            Ok(recovered) => recovered,
+            Err(RecoveryError::Journal(error)) => return Err(error.into()),
+            Err(error) => return Err(StartError::Refused(error)),
+        };
+        let last = recovered.end.last;
+        let torn = recovered.end.tail != Tail::Clean;
+        // `place` is where a damaged tail would have been cut.
+        let untrue = |what| StartError::Untrue(what, Some(last));
+        truth.borrow_mut().cut(last).map_err(untrue)?;
+        let mut core = recovered.core;
+        if let Some(core) = &mut core {
+            compare(core, &truth.borrow()).map_err(untrue)?;
+        }
+        let settings = Settings {
+            durability,
+            segment_size: SEGMENT_BYTES,
+            segments_ahead: 2,
+            // One thread: waiting for the other one would be for ever.
+            stall_max: Duration::ZERO,
+        };
+        let Parts { writer, preparer, syncer } = assemble(storage.clone(), SHARD, recovered.end, settings)?;
+        let late = broken == Some(Broken::AcknowledgeBeforeAppend);
+        let mut log = Recording::new(writer, Rc::clone(truth), last, late);
+        let started_ns = network.now_ns();
+        let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
+        let mut core = match core {
+            Some(mut core) => {
+                if broken == Some(Broken::ForgetSequence) {
+                    core.egress = Egress::new(WINDOW_BYTES, gated, None);
+                    for session in 0..core.shard.sessions() {
+                        if let Some(trader) = core.shard.trader(session as SessionId) {
+                            core.egress.add_session(trader.name, 1);
+                        }
+                    }
+                }
+                attach(core, log)
+            }
+            None => {
+                let genesis = genesis();
+                let mut buffer = [0; MAX_ENCODED];
+                let length = Input::Genesis(genesis).encode(&mut buffer);
+                let last = log
+                    .append(kind::GENESIS, timestamp_ns, &buffer[..length])
+                    .map_err(|error| failed(&error))?;
+                let egress = Egress::new(WINDOW_BYTES, gated, None);
+                Core { shard: Shard::new(genesis), egress, log, last, failure: None }
+            }
+        };
+        configure(&mut core, timestamp_ns).map_err(|what| failed(&what))?;
+        let accounts = Accounts::new(setting.users.iter().map(account).collect());
+        let (to_verifier, questions) = RingBuffer::new(verify::MAX_PENDING);
+        let (answers, from_verifier) = RingBuffer::new(verify::MAX_PENDING);
+        let config = SessionConfig {
+            max_sessions: MAX_SESSIONS,
+            parked_datagrams: 64,
+            // A limit on attempts would depend on which buckets sources share, and that is drawn by the system.
+            login_attempts_per_minute: u32::MAX,
+            ..SessionConfig::default()
+        };
+        let verifier = VerifierHandle::new(to_verifier, from_verifier);
+        let mut ingress = Ingress::new(&config, accounts, verifier);
+        let mut names = Random::new(setting.seed ^ started_ns);
+        ingress.set_names(Box::new(move |first| {
+            let mut name = [first; 10];
+            name[1..].iter_mut().for_each(|byte| *byte = b'a' + names.below(26) as u8);
+            Ok(name)
+        }));
+        ingress.adopt(&core, 0);
+        let life = Rc::new(Life::default());
+        let port = network.open(setting.endpoint).map_err(|error| failed(&error))?;
+        let takes_duplicates = broken == Some(Broken::DropDedupe);
+        let port = EnginePort::new(port, storage.clone(), Rc::clone(&life), takes_duplicates);
+        let (_, requests) = RingBuffer::new(1);
+        let mut runner = Runner::new(
+            port,
+            ingress,
+            core,
+            Clock::new(recovered.last_timestamp_ns),
+            IdleStrategy::Spin,
+            gated,
+            Arc::default(),
+            SharedReport::default(),
+            requests,
+            None,
+        );
+        runner.begin();
+        Ok(Self { runner, preparer, syncer, sync_failed: false, questions, answers, life, started_ns, torn })
+    }
+
+    /// One round of the shard's thread.
+    pub fn turn(&mut self, now_ns: u64) -> Result<(), String> {
+        while let Ok(Question { ticket, account, password }) = self.questions.pop() {
+            let correct = account.is_some() && password == PASSWORD;
+            // As many answers as questions fit.
+            let _ = self.answers.push(Answer { ticket, correct });
+        }
+        self.runner.core.log.catch_up().map_err(|error| error.to_string())?;
+        let received = self.runner.receive().map_err(|error| error.to_string())?;
+        let now = Now { monotonic_ns: now_ns - self.started_ns, timestamp_ns: EPOCH_NS + now_ns };
+        self.runner.turn_at(received, now).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// What the journal's threads may do in the meantime.
+    pub fn background(&mut self, preparer_steps: u64, syncer_steps: u64) {
+        for _ in 0..preparer_steps {
+            // An error is tried again, and becomes back-pressure.
+            if !matches!(self.preparer.step(), Ok(Step::Worked)) {
+                break;
+            }
+        }
+        for _ in 0..syncer_steps {
+            match self.syncer.step() {
+                Ok(Step::Worked) => {}
+                Ok(Step::Idle) => break,
+                Err(_) => {
+                    self.sync_failed = true;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn genesis() -> Genesis {
+    Genesis {
+        shard: SHARD as u16,
+        utc_offset_seconds: 0,
+        max_orders: 4_096,
+        max_price_levels: 256,
+        max_sessions: MAX_SESSIONS as u32,
+        max_instruments: SYMBOLS.len() as u32,
+        feed_session: *b"FSIMULATED",
+    }
+}
+
+fn configure<L: Log>(core: &mut Core<L>, timestamp_ns: u64) -> Result<(), String> {
+    if !core.shard.has_firm(&FIRM) {
+        let firm = Input::Firm { firm: FIRM, risk: RiskConfig::default() };
+        core.input(&firm, timestamp_ns).map_err(|error| error.to_string())?;
+    }
+    for symbol in SYMBOLS {
+        if core.shard.has_symbol(&symbol) {
+            continue;
+        }
+        let instrument = Input::Instrument(InstrumentInput {
+            symbol,
+            tick: 100,
+            lot: 1,
+            max_quantity: 999_999,
+            reference_price: 1_000_000,
+            collar_basis_points: 0,
+            state: TradingState::Open,
+        });
+        core.input(&instrument, timestamp_ns).map_err(|error| error.to_string())?;
+    }
+    core.failure.take().map_or(Ok(()), |failure| Err(failure.to_string()))
+}
+
+fn account(user: &[u8; 6]) -> Account {
+    Account {
+        user: *user,
+        password_hash: String::new(),
+        firm: FIRM,
+        cancel_on_disconnect: user[5].is_multiple_of(2),
+        drop_copy: false,
+        risk: RiskConfig::default(),
+    }
+}
+
+/// A recovered core is what a replay of the same records by itself gives: state, and every message that waits to be asked for.
+fn compare<L: Log>(core: &mut Core<L>, truth: &Truth) -> Result<(), String> {
+    let (found, expected) = (core.shard.state_hash(), truth.state_hash());
+    if expected != Some(found) {
+        return Err(format!(
+            "recovered state has hash {found:016x}, a replay of what was written {expected:016x?}"
+        ));
+    }
+    for session in 0..core.shard.sessions() {
+        let stream = &core.egress.session(session as SessionId).stream;
+        let expected = &truth.sessions[session].downstream;
+        if stream.next() != expected.len() as u64 + 1 {
+            return Err(format!(
+                "session {session} goes on at {}, not {}",
+                stream.next(),
+                expected.len() + 1
+            ));
+        }
+        for sequence in stream.first()..stream.next() {
+            if stream.message(sequence) != Some(expected[sequence as usize - 1].as_slice()) {
+                return Err(format!("session {session}: message {sequence} is not what it was"));
+            }
+        }
+    }
+    Ok(())
+}

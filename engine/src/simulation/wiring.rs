@@ -1,0 +1,153 @@
+//! What stands between the engine and the simulated world: a log that notes what it is given, and a port that dies with its process.
+//! Two of the deliberate defects live here.
+
+use super::truth::Truth;
+use crate::journal::error::AppendError;
+use crate::journal::writer::Log;
+use crate::journal::{Lsn, SimStorage};
+use netio::sim::SimPort;
+use netio::{Endpoint, Peer, Port, PortError, PortStatistics, TransmitFull};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+use wire::moldudp64::{HEADER_LENGTH, Header};
+
+/// A log that tells the truth what it was given.
+pub struct Recording<L: Log> {
+    inner: L,
+    truth: Rc<RefCell<Truth>>,
+    /// Present in an engine that acknowledges before it appends: what it has not appended yet.
+    late: Option<VecDeque<(u8, u64, Vec<u8>)>>,
+    last: Lsn,
+}
+
+impl<L: Log> Recording<L> {
+    pub fn new(inner: L, truth: Rc<RefCell<Truth>>, last: Lsn, acknowledges_first: bool) -> Self {
+        Self { inner, truth, late: acknowledges_first.then(VecDeque::new), last }
+    }
+
+    /// Appends what was put off.
+    pub fn catch_up(&mut self) -> Result<(), AppendError> {
+        while let Some((kind, timestamp_ns, payload)) = self.late.as_mut().and_then(VecDeque::pop_front) {
+            self.inner.append(kind, timestamp_ns, &payload)?;
+        }
+        Ok(())
+    }
+}
+
+impl<L: Log> Log for Recording<L> {
+    fn append_parts(&mut self, kind: u8, timestamp_ns: u64, parts: &[&[u8]]) -> Result<Lsn, AppendError> {
+        match &mut self.late {
+            Some(late) => {
+                late.push_back((kind, timestamp_ns, parts.concat()));
+                self.last = self.last.next();
+            }
+            None => self.last = self.inner.append_parts(kind, timestamp_ns, parts)?,
+        }
+        self.truth.borrow_mut().record(self.last, kind, timestamp_ns, parts.concat());
+        Ok(self.last)
+    }
+
+    fn releasable(&self) -> Lsn {
+        if self.late.is_some() { self.last } else { self.inner.releasable() }
+    }
+}
+
+/// The engine's port: as the network's, until its process is dead.
+pub struct EnginePort {
+    inner: SimPort,
+    storage: SimStorage,
+    life: Rc<Life>,
+    batch: Vec<(Peer, Vec<u8>)>,
+    /// Present in an engine without duplicate suppression: what each upstream has brought.
+    arrivals: Option<BTreeMap<[u8; 10], u64>>,
+}
+
+/// How long the process may still send.
+#[derive(Default)]
+pub struct Life {
+    /// Datagrams until it dies.
+    pub sends_left: Cell<Option<u64>>,
+    pub is_over: Cell<bool>,
+}
+
+impl EnginePort {
+    pub fn new(inner: SimPort, storage: SimStorage, life: Rc<Life>, takes_duplicates: bool) -> Self {
+        let arrivals = takes_duplicates.then(BTreeMap::new);
+        Self { inner, storage, life, batch: Vec::new(), arrivals }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.life.is_over.get() || self.storage.is_dead()
+    }
+}
+
+/// Gives old messages the next number, as if nobody looked at it.
+fn renumber(arrivals: &mut BTreeMap<[u8; 10], u64>, payload: &mut [u8]) {
+    let Ok(header) = Header::read(payload) else { return };
+    if header.session[0] != b'U' || header.count == 0 || payload.len() == HEADER_LENGTH {
+        return;
+    }
+    let next = arrivals.entry(header.session).or_insert(header.sequence);
+    if header.sequence < *next {
+        Header { sequence: *next, ..header }.write(payload);
+        *next += u64::from(header.count);
+    } else if header.sequence == *next {
+        *next += u64::from(header.count);
+    }
+}
+
+impl Port for EnginePort {
+    fn receive(&mut self) -> Result<usize, PortError> {
+        let count = self.inner.receive()?;
+        self.batch.clear();
+        for index in 0..count {
+            let (peer, payload) = self.inner.datagram(index);
+            self.batch.push((*peer, payload.to_vec()));
+        }
+        if let Some(arrivals) = &mut self.arrivals {
+            self.batch.iter_mut().for_each(|(_, payload)| renumber(arrivals, payload));
+        }
+        Ok(count)
+    }
+
+    fn datagram(&self, index: usize) -> (&Peer, &[u8]) {
+        let (peer, payload) = &self.batch[index];
+        (peer, payload)
+    }
+
+    fn send(&mut self, peer: &Peer, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<(), TransmitFull> {
+        if self.is_dead() {
+            return Err(TransmitFull);
+        }
+        if self.life.sends_left.get() == Some(0) {
+            // What was sent before has left.
+            let _ = self.inner.flush();
+            self.life.is_over.set(true);
+            return Err(TransmitFull);
+        }
+        self.life.sends_left.set(self.life.sends_left.get().map(|left| left - 1));
+        self.inner.send(peer, fill)
+    }
+
+    fn flush(&mut self) -> Result<(), PortError> {
+        if self.is_dead() { Ok(()) } else { self.inner.flush() }
+    }
+
+    fn max_payload(&self) -> usize {
+        self.inner.max_payload()
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), PortError> {
+        self.inner.wait(timeout)
+    }
+
+    fn statistics(&self) -> PortStatistics {
+        self.inner.statistics()
+    }
+
+    fn local(&self) -> Endpoint {
+        self.inner.local()
+    }
+}

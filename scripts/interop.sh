@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests with software that we did not write: PyPI clients and parsers in a virtual environment under target/, tshark, two crates.
+# Tests with software that we did not write: PyPI clients and parsers in a virtual environment under target/, tshark, the crate slouch.
 # `interop.sh` makes what is missing and runs all; the binaries must have been built (PITLANE_TEST_BINARIES, default target/debug).
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,1 +1,1 @@
-//! Nothing but the tests and the program beside this file.
+//! Nothing: the tests are beside this file.

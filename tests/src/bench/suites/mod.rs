@@ -1,6 +1,7 @@
 //! The figures of this repository, a file for each place they come from.
 
 mod book;
+mod feed;
 mod journal;
 mod ports;
 
@@ -8,5 +9,5 @@ use super::Suite;
 
 /// In the order of the page.
 pub fn all() -> Vec<Suite> {
-    vec![ports::suite(), journal::suite(), book::suite()]
+    vec![ports::suite(), feed::suite(), journal::suite(), book::suite()]
 }

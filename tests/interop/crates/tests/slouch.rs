@@ -1,6 +1,5 @@
 //! OUCH 5.0 by the crate slouch and by ours: what it encodes we decode, and what we encode it decodes, message by message.
 
-use slouch::msg::options::TagValue;
 use slouch::msg::{
     AccountQuery, CancelOrder, DisableOrderEntry, EnableOrderEntry, EnterOrder, MassCancel, ModifyOrder,
     OuchRequest, OuchResponse, ReplaceOrder,
@@ -20,7 +19,7 @@ fn number(value: u32) -> UserRefNum {
 
 #[test]
 fn we_decode_what_slouch_encodes() {
-    let mut enter = OuchRequest::EnterOrder(EnterOrder::assert_new(
+    let enter = OuchRequest::EnterOrder(EnterOrder::assert_new(
         number(7),
         Side::Sell,
         1200,
@@ -30,17 +29,16 @@ fn we_decode_what_slouch_encodes() {
         Display::Visible,
         Capacity::Agency,
         false,
-        CrossType::Continuous,
+        CrossType::ContinuousMarket,
         OrderToken::from("TOKEN 7").expect("token"),
     ));
-    enter.add_option(TagValue::MinQty(100)).expect("an option of Enter");
     let bytes = enter.encode();
     let Ok(Inbound::EnterOrder(order)) = Inbound::decode(&bytes) else { panic!("{bytes:02x?}") };
     assert_eq!(order.user_ref_num(), 7);
     assert_eq!((order.side(), order.quantity(), order.price()), (b'S', 1200, 1_500_100));
     assert_eq!(&order.symbol(), b"AAPL    ");
     assert_eq!(&order.cl_ord_id(), b"TOKEN 7       ");
-    assert_eq!(order.appendage().get_u32(tag::MIN_QTY), Some(100));
+    assert!(order.appendage().is_empty());
 
     let replace = ReplaceOrder::new(
         number(7),

@@ -320,7 +320,8 @@ impl Rings {
             }
         }
         // The frame stays on the stack until it is sent, so that a `fill` that unwinds loses nothing.
-        let stack = if self.free_transmit.is_empty() { &mut self.free_receive } else { &mut self.free_transmit };
+        let stack =
+            if self.free_transmit.is_empty() { &mut self.free_receive } else { &mut self.free_transmit };
         let Some(descriptor) = stack.last_mut() else { return false };
         // SAFETY: a frame on a free stack is neither in a ring nor in the batch, so neither the kernel nor a `Frame` reaches
         // it, and `&mut self` excludes everything else.

@@ -16,7 +16,7 @@ use crate::journal::writer::Log;
 use crate::replays::{Answer, Question, ReplayHandle};
 use crate::shard::input::{CloseReason, Input, SessionId};
 use netio::idle::{Idle, IdleStrategy};
-use netio::{Port, PortError};
+use netio::{Peer, Port, PortError};
 use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -397,37 +397,20 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
             Route::None => return true,
         };
-        while downstream.stream.wants_to_send(downstream.limit) {
-            let mut packed = true;
-            let sent = port.send(&peer, |out| {
-                downstream.stream.pack(now.monotonic_ns, downstream.limit, out).unwrap_or_else(|| {
-                    packed = false;
-                    0
-                })
-            });
-            if sent.is_err() {
-                return false;
-            }
-            if !packed {
-                break;
-            }
-        }
-        while ingress.wants_to_send(session) {
-            let mut packed = true;
-            let sent = port.send(&peer, |out| {
-                ingress.pack(session, out).unwrap_or_else(|| {
-                    packed = false;
-                    0
-                })
-            });
-            if sent.is_err() {
-                return false;
-            }
-            if !packed {
-                break;
-            }
-        }
-        true
+        let limit = downstream.limit;
+        send_all(
+            port,
+            &peer,
+            &mut downstream.stream,
+            |stream| stream.wants_to_send(limit),
+            |stream, out| stream.pack(now.monotonic_ns, limit, out),
+        ) && send_all(
+            port,
+            &peer,
+            ingress,
+            |ingress| ingress.wants_to_send(session),
+            |ingress, out| ingress.pack(session, out),
+        )
     }
 
     fn publish(&mut self, now: Now) {
@@ -446,4 +429,31 @@ impl<P: Port, L: Log> Runner<P, L> {
         };
         self.report.publish(&report);
     }
+}
+
+/// Sends to the peer what `pack` builds from `source` until it has nothing more. False when the port has no room.
+#[inline]
+fn send_all<T>(
+    port: &mut impl Port,
+    peer: &Peer,
+    source: &mut T,
+    wants_to_send: impl Fn(&T) -> bool,
+    pack: impl Fn(&mut T, &mut [u8]) -> Option<usize>,
+) -> bool {
+    while wants_to_send(source) {
+        let mut packed = true;
+        let sent = port.send(peer, |out| {
+            pack(source, out).unwrap_or_else(|| {
+                packed = false;
+                0
+            })
+        });
+        if sent.is_err() {
+            return false;
+        }
+        if !packed {
+            break;
+        }
+    }
+    true
 }

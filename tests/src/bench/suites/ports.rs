@@ -89,6 +89,18 @@ const FIGURES: &[Figure] = &[
         about: "AF_XDP's orders/s over kernel UDP's, one order per datagram",
     },
     Figure {
+        name: "xdp_vs_udp.echo_rtt_p50",
+        unit: "ratio",
+        budget: None,
+        about: "the same of the two echoes: how many times shorter this machine's kernel lets a round trip be",
+    },
+    Figure {
+        name: "xdp_vs_udp.echo_throughput",
+        unit: "ratio",
+        budget: None,
+        about: "the same of the two echoes' round trips/s",
+    },
+    Figure {
         name: "xdp_vs_udp.throughput_with_offload",
         unit: "ratio",
         budget: None,
@@ -127,15 +139,18 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
         context.wants(&format!("{port}.rtt"))
             || context.wants(&format!("{port}.echo_rtt"))
             || context.wants("xdp_vs_udp.rtt")
+            || context.wants("xdp_vs_udp.echo_rtt")
     };
     let throughput = |port: &str| {
         ["throughput", "orders", "echoes"].iter().any(|kind| context.wants(&format!("{port}.{kind}")))
             || context.wants("xdp_vs_udp.throughput")
+            || context.wants("xdp_vs_udp.echo_throughput")
     };
     let mut samples = Samples::new();
     for _ in 0..context.rounds {
-        let mut round_trip = Vec::new();
-        let mut rate = Vec::new();
+        // Of each port in turn: the engine's reading and the echo's.
+        let mut round_trips = Vec::new();
+        let mut rates = Vec::new();
         for port in ["xdp", PLAIN_UDP] {
             let wants_batch = port == "xdp" && context.wants("xdp.batched_orders_per_second");
             if !(latency(port) || throughput(port) || wants_batch) {
@@ -159,25 +174,27 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
                 push(&mut samples, port, "rtt_p50_ns", engine.p50);
                 push(&mut samples, port, "rtt_p99_9_ns", engine.p99_9);
                 push(&mut samples, port, "echo_rtt_p50_ns", echo.p50);
-                round_trip.push(engine.p50);
+                round_trips.push((engine.p50, echo.p50));
             }
             if let Some(echo) = echo_many {
                 let engine = readings(&machine.load(port, SECONDS, SATURATED)?)?;
                 push(&mut samples, port, "throughput_vs_echo", engine.per_second / echo.per_second);
                 push(&mut samples, port, "orders_per_second", engine.per_second);
                 push(&mut samples, port, "echoes_per_second", echo.per_second);
-                rate.push(engine.per_second);
+                rates.push((engine.per_second, echo.per_second));
             }
             if wants_batch {
                 let engine = readings(&machine.load(port, SECONDS, BATCHED)?)?;
                 push(&mut samples, port, "batched_orders_per_second", engine.per_second);
             }
         }
-        if let [xdp, udp] = round_trip[..] {
+        if let [(xdp, xdp_echo), (udp, udp_echo)] = round_trips[..] {
             samples.entry("xdp_vs_udp.rtt_p50").or_default().push(udp / xdp);
+            samples.entry("xdp_vs_udp.echo_rtt_p50").or_default().push(udp_echo / xdp_echo);
         }
-        if let [xdp, udp] = rate[..] {
+        if let [(xdp, xdp_echo), (udp, udp_echo)] = rates[..] {
             samples.entry("xdp_vs_udp.throughput").or_default().push(xdp / udp);
+            samples.entry("xdp_vs_udp.echo_throughput").or_default().push(xdp_echo / udp_echo);
             if context.wants("xdp_vs_udp.throughput_with_offload") {
                 let _engine = machine.engine(JOINED_UDP)?;
                 let joined = readings(&machine.load(JOINED_UDP, SECONDS, SATURATED)?)?;

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+
+use netio::clock::monotonic_ns;
 
 /// A source of monotonic nanoseconds.
 pub trait Clock {
@@ -12,18 +13,19 @@ pub trait Clock {
 /// `CLOCK_MONOTONIC` since the origin: about 25 ns a reading, the same on every thread.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
-    origin: Instant,
+    origin_ns: u64,
 }
 
 impl SystemClock {
     pub fn start() -> Self {
-        SystemClock { origin: Instant::now() }
+        SystemClock { origin_ns: monotonic_ns() }
     }
 }
 
 impl Clock for SystemClock {
+    #[inline]
     fn now_ns(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
+        monotonic_ns() - self.origin_ns
     }
 }
 

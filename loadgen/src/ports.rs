@@ -115,6 +115,7 @@ pub fn open_xdp(
     clients: usize,
     speaks_mold: bool,
 ) -> Result<(netio::xdp::XdpDevice, Vec<Opened<netio::xdp::XdpPort>>)> {
+    use crate::commands::idle_strategy;
     use netio::xdp::{DeviceConfig, XdpDevice, resolve};
 
     let interface = target.interface.as_deref().context("--port xdp needs --interface NAME")?;
@@ -133,6 +134,7 @@ pub fn open_xdp(
             })
     };
     let mut config = DeviceConfig::new(interface);
+    config.idle = idle_strategy(target, threads);
     if !speaks_mold {
         config.settings = config.settings.check_mold(false);
     }

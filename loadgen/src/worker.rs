@@ -40,6 +40,9 @@ const PARKED_DATAGRAMS: u32 = 1024;
 /// Logins under way with one shard at a time: fewer than the engine lets wait for its password check.
 const LOGINS_AT_ONCE: usize = 32;
 
+/// The longest idle wait, so that timers are kept.
+const IDLE_NS_MAX: u64 = 1_000_000;
+
 /// How long the clean-up at the end of a run may take.
 const CLEANUP_NS: u64 = 5_000_000_000;
 
@@ -55,6 +58,7 @@ pub enum Phase {
 
 pub struct Worker<'a, P: Port, C: Clock> {
     port: P,
+    idle: Idle,
     clock: C,
     settings: WorkerSettings,
     coordination: &'a Coordination,
@@ -141,6 +145,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             stalls: Stalls::default(),
             strays: 0,
             port,
+            idle: Idle::new(IdleStrategy::Yield),
             clock,
             settings,
             coordination,
@@ -157,13 +162,16 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
 
     /// Runs to the end on the calling thread.
     pub fn run(mut self, idle: IdleStrategy) -> Result<Finished, WorkerError> {
-        let mut idle = Idle::new(idle);
+        self.idle = Idle::new(idle);
         while self.phase != Phase::Done {
             if self.step()? {
-                idle.busy();
+                self.idle.busy();
             } else {
-                let until = self.next_send_ns().saturating_sub(self.clock.now_ns());
-                idle.wait(&mut self.port, std::time::Duration::from_nanos(until.min(1_000_000)))?;
+                let until_ns = match self.next_send_ns() {
+                    u64::MAX => IDLE_NS_MAX,
+                    at_ns => at_ns.saturating_sub(self.clock.now_ns()).min(IDLE_NS_MAX),
+                };
+                self.idle.wait(&mut self.port, std::time::Duration::from_nanos(until_ns))?;
             }
         }
         Ok(self.finish())
@@ -221,7 +229,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     }
 
     fn receive(&mut self) -> Result<usize, WorkerError> {
-        let count = self.port.receive()?;
+        let count = self.idle.poll(&mut self.port)?;
         if count == 0 {
             return Ok(0);
         }

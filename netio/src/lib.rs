@@ -10,6 +10,7 @@
 //! - [`udp`]: the kernel-socket room.
 //! - `xdp`: the AF_XDP room (feature `xdp`).
 
+pub mod clock;
 pub mod echo;
 pub mod idle;
 pub mod port;

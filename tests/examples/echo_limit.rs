@@ -49,7 +49,7 @@ fn open_xdp(host: &Host, port: u16) -> Result<(XdpDevice, XdpPort)> {
     let mut config = DeviceConfig::new(&host.interface).queue(0, IpAddr::V4(host.ipv4), port..=port);
     config.settings = config.settings.check_mold(false);
     if let Ok(prefill) = std::env::var("PREFILL") {
-        config.prefill = prefill.parse()?;
+        config.prefill = Some(prefill.parse()?);
     }
     config.verify_checksums = std::env::var("NO_VERIFY").is_err();
     let (device, ports) = XdpDevice::open(&config)?;

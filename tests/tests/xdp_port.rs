@@ -252,7 +252,7 @@ fn each_queue_has_its_own_port_and_socket() {
     let both = |host: &Host, address: IpAddr, port: u16| {
         let mut config = config(host, address, 0, port).queue(1, address, port + 1..=port + 1);
         config.ring_depth = 512;
-        config.prefill = 512;
+        config.prefill = Some(512);
         host.inside(|| XdpDevice::open(&config)).expect("namespace").expect("AF_XDP")
     };
     let (device, mut servers) = both(&pair.engine, pair.engine.ipv4.into(), SERVER_PORT);

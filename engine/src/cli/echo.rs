@@ -71,6 +71,7 @@ fn serve_xdp(args: &EchoArgs, idle: Idle, stop: &AtomicBool) -> anyhow::Result<e
     let interface = args.interface.as_deref().context("--interface is missing")?;
     let port = args.listen.port();
     let mut config = DeviceConfig::new(interface).queue(args.queue, args.listen.ip(), port..=port);
+    config.idle = args.idle;
     config.settings = config.settings.check_mold(false);
     let (_device, mut ports) = XdpDevice::open(&config)?;
     let port = ports.first_mut().context("no socket was opened")?;

@@ -121,7 +121,7 @@ fn device_config(config: &Config) -> anyhow::Result<DeviceConfig> {
     device.busy_poll = (network.busy_poll_us > 0)
         .then(|| BusyPoll { microseconds: network.busy_poll_us, ..BusyPoll::default() });
     device.ring_depth = network.ring_depth;
-    device.prefill = network.ring_depth;
+    device.idle = config.engine.idle;
     for prefix in &network.allow {
         let allowed: Network = prefix.parse().with_context(|| format!("network.allow: {prefix:?}"))?;
         device.settings = device.settings.allow(allowed);

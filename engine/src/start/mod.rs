@@ -48,7 +48,7 @@ pub struct Engine {
 }
 
 #[cfg(feature = "xdp")]
-type Device = Box<netio::xdp::XdpDevice>;
+type Device = Arc<netio::xdp::XdpDevice>;
 #[cfg(not(feature = "xdp"))]
 type Device = ();
 
@@ -72,8 +72,12 @@ impl Engine {
         for (shard, verifier) in verifiers.into_iter().enumerate() {
             let report = SharedReport::default();
             let snapshot = SnapshotRequest::default();
-            let (handle, requests) =
-                ShardHandle::new(report.clone(), symbols_of(config, shard), snapshot.clone());
+            let (handle, requests) = ShardHandle::new(
+                report.clone(),
+                symbols_of(config, shard),
+                snapshot.clone(),
+                ports.labels(config, shard),
+            );
             handles.push(handle);
             parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
         }
@@ -93,7 +97,7 @@ impl Engine {
         engine._admin = config
             .admin
             .listen
-            .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles))
+            .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles, ports.verdicts()))
             .transpose()?;
         match ports {
             Ports::Udp(ports) => engine.start_shards(config, ports, parts)?,

@@ -14,14 +14,6 @@ say "building (the first time takes minutes)"
 cargo build --release --locked -p pitlane -p pitlane-loadgen
 mkdir -p "$out"
 
-server=''
-stop_server() {
-	if [ -n "$server" ]; then
-		kill -TERM "$server" 2>/dev/null || say "the server had already ended"
-		wait "$server" || say "the server ended with code $?"
-		server=''
-	fi
-}
 clean() {
 	stop_server
 	local namespace
@@ -42,19 +34,11 @@ for end in "$ns_engine lo" "$ns_engine veth-e" "$ns_client lo" "$ns_client veth-
 	ip -n "$namespace" link set "$link" up
 done
 
-# serve NAME COMMAND...: starts a server on the engine's host and core, and waits until its log says that it is ready.
+# serve NAME COMMAND...: starts a server on the engine's host and core.
 serve() {
 	local name=$1
 	shift
-	ip netns exec "$ns_engine" taskset -c 0 "$@" >"$out/$name.log" 2>&1 &
-	server=$!
-	for _ in $(seq 400); do
-		if grep -q ' ready' "$out/$name.log"; then return 0; fi
-		if ! kill -0 "$server" 2>/dev/null; then break; fi
-		sleep 0.05
-	done
-	cat "$out/$name.log" >&2
-	die "$name did not start"
+	start_server "$out/$name.log" ip netns exec "$ns_engine" taskset -c 0 "$@"
 }
 generate() {
 	ip netns exec "$ns_client" taskset -c 1 target/release/pitlane-loadgen "$@"

@@ -4,15 +4,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-packages=(nasdaq-protocols==1.3.0 itchfeed==1.6.4 meatpy==0.5.0)
-environment=$root/target/interop-venv
-stamp=$environment/.installed
-if [ "$(cat "$stamp" 2>/dev/null)" != "${packages[*]}" ]; then
-	say "installing into target/interop-venv: ${packages[*]}"
-	python3 -m venv "$environment"
-	"$environment/bin/pip" install -q --disable-pip-version-check "${packages[@]}"
-	echo "${packages[*]}" >"$stamp"
-fi
+environment=$(virtual_environment interop nasdaq-protocols==1.3.0 itchfeed==1.6.4 meatpy==0.5.0)
 # Their own workspace and lock file: what they depend on is no part of Pitlane's build.
 export CARGO_TARGET_DIR=$root/target/interop-crates
 cargo test --manifest-path tests/interop/crates/Cargo.toml --locked -q || code=$?

@@ -14,6 +14,44 @@ die() {
 	exit 1
 }
 
+# The one server that a script has running, if any.
+server=''
+# `start_server LOG COMMAND...`: starts it, and waits until its log says that it is ready.
+start_server() {
+	local log=$1
+	shift
+	"$@" >"$log" 2>&1 &
+	server=$!
+	for _ in $(seq 400); do
+		if grep -q ' ready' "$log"; then return 0; fi
+		if ! kill -0 "$server" 2>/dev/null; then break; fi
+		sleep 0.05
+	done
+	cat "$log" >&2
+	die "did not start: $*"
+}
+stop_server() {
+	if [ -n "$server" ]; then
+		kill -TERM "$server" 2>/dev/null || say "the server had already ended"
+		wait "$server" || say "the server ended with code $?"
+		server=''
+	fi
+}
+
+# `virtual_environment NAME PACKAGE==VERSION...`: makes target/NAME-venv with these PyPI packages unless it is there, and prints its path.
+virtual_environment() {
+	local environment=$root/target/$1-venv
+	local stamp=$environment/.installed
+	shift
+	if [ "$(cat "$stamp" 2>/dev/null)" != "$*" ]; then
+		say "installing into ${environment#"$root/"}: $*"
+		python3 -m venv "$environment" >&2
+		"$environment/bin/pip" install -q --disable-pip-version-check "$@" >&2 || return
+		echo "$*" >"$stamp"
+	fi
+	echo "$environment"
+}
+
 # Runs a command as root: directly when we are, by sudo when we are not.
 as_root() {
 	if [ "$(id -u)" = 0 ]; then

@@ -81,7 +81,7 @@ if [ "$only" = all ]; then
 		step "rust tests" count_cargo cargo test --workspace --locked --no-fail-fast -- --test-threads=2
 	fi
 	step "python client" count_unittest python3 -m unittest discover -s clients/python -t clients/python -p 'test_*.py'
-	step "deploy" count_unittest python3 -m unittest discover -s deploy/tests -t deploy -p 'test_*.py'
+	step "deploy" count_unittest scripts/deploy-tests.sh
 	step "standard clients" count_interop scripts/interop.sh
 	if [ "$(id -u)" != 0 ]; then
 		skip "network namespaces" "not root: the AF_XDP, veth and host-preparation suites did not run; run 'sudo -E make test' for them"

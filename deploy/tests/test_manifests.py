@@ -1,6 +1,6 @@
 """Kubernetes manifests, container file, Prometheus rules and the Grafana dashboard: well formed, and consistent with each other.
 
-Not a cluster: what a field means to Kubernetes is checked only as far as its references go.
+Not a cluster: manifests are held against the schemas of Kubernetes' own API, and what refers to what is followed.
 """
 
 import json
@@ -11,6 +11,13 @@ import unittest
 
 import yaml
 
+from tests.skipping import skip_log
+
+try:
+    import kubernetes_validate
+except ImportError:
+    kubernetes_validate = None
+
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 API = {
     "Namespace": "v1",
@@ -20,6 +27,8 @@ API = {
     "StatefulSet": "apps/v1",
     "Job": "batch/v1",
 }
+# The oldest that a cloud still sells with long support, and a new one.
+KUBERNETES = ("1.29", "1.37")
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -46,6 +55,20 @@ class Kubernetes(unittest.TestCase):
                 self.assertTrue(DNS_LABEL.fullmatch(document["metadata"]["name"]))
                 if document["kind"] != "Namespace":
                     self.assertEqual(document["metadata"]["namespace"], "pitlane")
+
+    @unittest.skipIf(
+        kubernetes_validate is None,
+        skip_log(
+            "manifests against Kubernetes' schemas",
+            "the PyPI package kubernetes-validate is not here (scripts/deploy-tests.sh installs it)",
+            kubernetes_validate is None,
+        ),
+    )
+    def test_every_object_keeps_to_the_schema_of_its_kind_in_old_and_new_kubernetes(self):
+        for version in KUBERNETES:
+            for file, document in manifests():
+                with self.subTest(file=file, kind=document["kind"], kubernetes=version):
+                    kubernetes_validate.validate(document, version, strict=True)
 
     def test_selectors_match_the_labels_of_what_they_select(self):
         pods = {w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"] for w in of_kind("StatefulSet", "Job")}

@@ -15,7 +15,6 @@ pub mod soup;
 
 pub mod admin;
 pub mod clock;
-pub mod ports;
 pub mod recovery;
 pub mod replays;
 pub mod replica;

@@ -24,4 +24,5 @@ pub mod xdp;
 
 pub use port::{
     Endpoint, Link, Peer, Port, PortError, PortStatistics, RX_BATCH, RxDrops, TransmitFull, Vlan, VlanTag,
+    XdpCounters,
 };

@@ -206,6 +206,29 @@ pub struct PortStatistics {
     pub kicks: u64,
     /// Transient errors survived (ICMP refusals, out of buffers, interrupted calls); `tx_dropped` has what they cost.
     pub transient_errors: u64,
+    /// Zero in the other rooms.
+    pub xdp: XdpCounters,
+}
+
+/// What an AF_XDP socket counts and other ports do not have. The kernel's own are those of XDP_STATISTICS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct XdpCounters {
+    /// Datagrams of a kernel on the same host whose checksum was never finished (veth, virtual machines).
+    pub checksum_partial: u64,
+    /// Datagrams without a checksum (IPv4).
+    pub checksum_absent: u64,
+    /// Calls into the kernel that the driver asked for to go on receiving.
+    pub receive_wakeups: u64,
+    /// Packets for which the kernel found no frame or that did not fit one.
+    pub rx_dropped: u64,
+    /// Packets that found the receive ring full: the thread is too slow.
+    pub rx_ring_full: u64,
+    /// Times the kernel found no frame in the fill ring.
+    pub rx_fill_ring_empty: u64,
+    pub rx_invalid_descriptors: u64,
+    pub tx_invalid_descriptors: u64,
+    /// Times the kernel looked for something to send and found nothing: not a fault.
+    pub tx_ring_empty: u64,
 }
 
 /// A way to exchange UDP datagrams, polled by the one thread that owns it.

@@ -236,6 +236,18 @@ impl Engine {
             .map(|(_, value)| value)
             .sum())
     }
+
+    /// Waits until such a metric, which shards publish ten times a second, has reached `least`, and returns it; after `patience` as it is.
+    pub fn await_metric(&self, parts: &[&str], least: f64, patience: Duration) -> io::Result<f64> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let value = self.metric(parts)?;
+            if value >= least || Instant::now() >= deadline {
+                return Ok(value);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 fn http(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, String)> {

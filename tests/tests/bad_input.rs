@@ -1,6 +1,6 @@
 //! Whatever arrives that is not right changes nothing, is counted, and harms no other session.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pitlane_tests::client::{Client, LoginError, PATIENCE, datagram, enter, header};
 use pitlane_tests::engine::{Engine, Settings};
@@ -42,13 +42,9 @@ fn assert_counted(engine: &Engine, reason: &str, bad: &[Vec<u8>], sender: &Clien
     await_metric(engine, &counter, before + bad.len() as f64);
 }
 
-/// Metrics are published now and then: waits until this one is `expected`, and fails if it does not get there or goes beyond.
+/// Fails if the metric does not get there or goes beyond.
 fn await_metric(engine: &Engine, counter: &[&str], expected: f64) {
-    let deadline = Instant::now() + PATIENCE;
-    while engine.metric(counter).expect("metrics") < expected && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(engine.metric(counter).expect("metrics"), expected, "{counter:?}");
+    assert_eq!(engine.await_metric(counter, expected, PATIENCE).expect("metrics"), expected, "{counter:?}");
 }
 
 #[test]

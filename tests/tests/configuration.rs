@@ -58,6 +58,49 @@ fn every_error_names_the_place_the_key_and_the_expectation() {
     }
 }
 
+/// A number beyond a bound of its own is answered with that bound; the last good ones are taken.
+#[test]
+fn every_bound_is_named_and_kept() {
+    let ring = "a power of two, 64 to 65536";
+    let segment = "a multiple of 4096, at least 1048576";
+    let cases = [
+        ("engine.shards", "65", "1 to 64"),
+        ("engine.utc_offset_seconds", "-86400", "-86399 to 86399"),
+        ("network.ring_depth", "32", ring),
+        ("network.ring_depth", "100", ring),
+        ("network.ring_depth", "131072", ring),
+        ("session.timeout_seconds", "1", "2 to 3600"),
+        ("session.resend_window_bytes", "2048", "a power of two, at least 4096"),
+        ("session.login_attempts_per_minute", "0", "at least 1"),
+        ("session.max_sessions", "65537", "1 to 65536"),
+        ("journal.segment_bytes", "1048577", segment),
+        ("journal.segment_bytes", "4096", segment),
+        ("journal.keep_snapshots", "0", "at least 1"),
+        ("limits.max_orders", "67108865", "1 to 67108864"),
+        ("feed.window_bytes", "0", "a power of two, at least 65536"),
+        ("feed.spacing_us", "1000001", "0 to 1000000"),
+    ];
+    for (key, value, expected) in cases {
+        let (good, said) = check(|text| text, &["--set", &format!("{key}={value}")], &[]);
+        assert!(!good, "{key} = {value} was accepted");
+        let wanted = format!("{key} is {value}; expected {expected}");
+        assert!(said.contains("pitlane.toml") && said.contains(&wanted), "{wanted}: {said}");
+    }
+    for (key, value) in [
+        ("engine.utc_offset_seconds", "-86399"),
+        ("network.ring_depth", "65536"),
+        ("session.timeout_seconds", "3600"),
+        ("journal.segment_bytes", "1048576"),
+        ("feed.spacing_us", "0"),
+    ] {
+        let (good, said) = check(|text| text, &["--set", &format!("{key}={value}")], &[]);
+        assert!(good, "{key} = {value}: {said}");
+    }
+    let rate = ["--set", "network.rate_per_source=5", "--set", "network.burst_per_source=0"];
+    let (good, said) = check(|text| text, &rate, &[]);
+    assert!(!good && said.contains("network.burst_per_source is 0; expected at least 1"), "{said}");
+}
+
 #[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
     let (good, said) = check(|text| text, &[], &[("PITLANE_NETWORK_BASE_PORT", "27000")]);

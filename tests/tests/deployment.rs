@@ -41,17 +41,31 @@ fn the_configurations_in_the_manifests_are_valid() {
     }
 }
 
+/// The names of all metrics, those without a value at the moment too.
+fn families() -> BTreeSet<String> {
+    let engine = Engine::start(&binary("pitlane"), Settings::default()).expect("an engine");
+    let (_, text) = engine.get("/metrics").expect("metrics");
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn metrics_named_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("pitlane_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_is_documented_and_nothing_else_is() {
+    let text = std::fs::read_to_string(deploy("../docs/operations.md")).expect("a file");
+    assert_eq!(metrics_named_in(&text), families(), "left: docs/operations.md, right: the engine");
+}
+
 #[test]
 fn alerts_and_dashboard_ask_for_metrics_that_exist() {
-    let engine = Engine::start(&binary("pitlane"), Settings::default()).expect("an engine");
-    let metrics = engine.metrics().expect("metrics");
-    let existing: BTreeSet<_> =
-        metrics.keys().map(|name| name.split('{').next().unwrap_or(name).to_owned()).collect();
+    let existing = families();
     for file in ["prometheus/rules.yml", "grafana/pitlane.json"] {
         let text = std::fs::read_to_string(deploy(file)).expect("a file");
-        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        let asked: BTreeSet<_> =
-            words.filter(|word| word.starts_with("pitlane_")).map(str::to_owned).collect();
+        let asked = metrics_named_in(&text);
         assert!(asked.len() > 5, "{file} asks for next to nothing: {asked:?}");
         let missing: Vec<_> = asked.difference(&existing).collect();
         assert!(missing.is_empty(), "{file} asks for metrics that the engine does not have: {missing:?}");

@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 # Process 1 of the zero-copy test's guest: brings two virtio-net devices up, runs the checks, powers off. Not for any other machine.
 busybox=/bin/busybox
-for applet in mount insmod ip cat sleep ls poweroff kill grep sed dmesg unshare nsenter mkdir seq; do
+for applet in mount insmod ip cat sleep ls poweroff kill grep sed dmesg unshare nsenter mkdir seq wget; do
     $busybox ln -s busybox "/bin/$applet"
 done
 export PATH=/bin
@@ -56,6 +56,19 @@ if [ -x /bin/pitlane ] && [ -x /bin/pitlane-loadgen ]; then
     done
     nsenter -t "$client" -n pitlane-loadgen run --target 10.77.0.1:26400 --port xdp --interface eth1 --idle yield \
         --password demo --first-user 0 --clients 2 --window 4 --warmup 1s --duration 15s --quiet >/tmp/generator.log 2>&1 || failed=1
+    # The engine's own view: bound as zero-copy, fed by its program, woken by its driver's wish, and no ring entry refused.
+    wget -qO /tmp/metrics http://127.0.0.1:26480/metrics || failed=1
+    for wanted in '^pitlane_port_info[{].*port="xdp".*mode="native",copy="zero-copy"' \
+        '^pitlane_xdp_verdicts_total[{]verdict="redirected"[}] [1-9]' \
+        '^pitlane_xdp_rx_wakeups_total[{]shard="0"[}] ([2-9]|[1-9][0-9])' \
+        '^pitlane_xdp_rx_invalid_descriptors_total[{]shard="0"[}] 0$' \
+        '^pitlane_xdp_tx_invalid_descriptors_total[{]shard="0"[}] 0$'; do
+        if ! grep -Eq "$wanted" /tmp/metrics; then
+            echo "/metrics has no $wanted"
+            failed=1
+        fi
+    done
+    grep -E '^pitlane_(port_info|xdp_)' /tmp/metrics
     kill -TERM "$engine"
     wait "$engine" || failed=1
     cat /tmp/engine.log /tmp/generator.log

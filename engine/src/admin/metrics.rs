@@ -1,7 +1,7 @@
-//! `/metrics` in the Prometheus text format, `/report` as JSON, `/ready`. Reads the reports that shards publish; asks them
-//! nothing.
+//! `/metrics` in the Prometheus text format, `/report` as JSON, `/ready`. Reads the reports that shards publish and the XDP
+//! program's counters; asks the shards nothing.
 
-use super::Admin;
+use super::{Admin, PortLabels};
 use crate::runner::Report;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -22,6 +22,27 @@ const COUNTERS: &[Metric] = &[
     ("tx_dropped", "Datagrams the kernel or device did not take", |r| r.port.tx_dropped),
     ("port_kicks", "System calls that handed datagrams over", |r| r.port.kicks),
     ("port_transient_errors", "Errors of the port that were survived", |r| r.port.transient_errors),
+    ("xdp_rx_wakeups", "System calls that the driver asked for to go on receiving", |r| {
+        r.port.xdp.receive_wakeups
+    }),
+    ("xdp_rx_dropped", "Packets for which the kernel found no frame, or none long enough", |r| {
+        r.port.xdp.rx_dropped
+    }),
+    ("xdp_rx_ring_full", "Packets dropped because the receive ring was full", |r| r.port.xdp.rx_ring_full),
+    ("xdp_fill_ring_empty", "Times the kernel found no frame in the fill ring", |r| {
+        r.port.xdp.rx_fill_ring_empty
+    }),
+    ("xdp_rx_invalid_descriptors", "Fill ring entries that the kernel refused", |r| {
+        r.port.xdp.rx_invalid_descriptors
+    }),
+    ("xdp_tx_invalid_descriptors", "Transmit ring entries that the kernel refused", |r| {
+        r.port.xdp.tx_invalid_descriptors
+    }),
+    ("xdp_tx_ring_empty", "Times the kernel found nothing to send", |r| r.port.xdp.tx_ring_empty),
+    ("xdp_checksum_partial", "Datagrams whose sender left the checksum to hardware that is not there", |r| {
+        r.port.xdp.checksum_partial
+    }),
+    ("xdp_checksum_absent", "Datagrams without a checksum", |r| r.port.xdp.checksum_absent),
     ("messages", "Upstream messages applied", |r| r.shard.messages),
     ("messages_malformed", "Upstream messages in sequence that are no OUCH message", |r| {
         r.shard.malformed_messages
@@ -38,6 +59,11 @@ const COUNTERS: &[Metric] = &[
     ("replays", "Gap requests older than the resend window", |r| r.ingress.replays),
     ("journal_records", "Journal records written", |r| r.last_record),
     ("journal_releasable", "Last journal record whose replies may leave", |r| r.releasable_record),
+    ("feed_messages", "Market data messages published", |r| r.feed.messages),
+    ("feed_datagrams", "Market data datagrams packed; each goes to every receiver", |r| r.feed.datagrams),
+    ("feed_port_full", "Market data put off because the transmit queue was full", |r| r.feed.port_full),
+    ("feed_tap_full", "Market data put off because the feed thread was behind", |r| r.feed.tap_full),
+    ("feed_tap_lost", "Messages that the feed thread has to fetch from the journal", |r| r.feed.tap_lost),
 ];
 
 /// Datagrams and blocks refused, by reason: one metric with a label.
@@ -74,11 +100,25 @@ pub async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let reports: Vec<Report> = admin.shards.iter().map(|shard| shard.report.read()).collect();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], exposition(&reports))
+    let ports: Vec<&PortLabels> = admin.shards.iter().map(|shard| &shard.port).collect();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], exposition(&reports, &ports, &verdicts(&admin)))
 }
 
-fn exposition(reports: &[Report]) -> String {
-    let mut out = String::with_capacity(8192);
+/// None when there is no program, or when its counters cannot be read.
+fn verdicts(admin: &Admin) -> Vec<(&'static str, u64)> {
+    match admin.verdicts.as_ref().map(|read| read()) {
+        Some(Ok(verdicts)) => verdicts,
+        Some(Err(error)) => {
+            tracing::warn!("the XDP program's counters: {error:#}");
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// `reports` and `ports` have an entry for each shard.
+fn exposition(reports: &[Report], ports: &[&PortLabels], verdicts: &[(&str, u64)]) -> String {
+    let mut out = String::with_capacity(16_384);
     let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, u64)>| {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# HELP pitlane_{name} {help}\n# TYPE pitlane_{name} {kind}");
@@ -109,6 +149,11 @@ fn exposition(reports: &[Report]) -> String {
     for (name, help, read) in GAUGES {
         family(name, "gauge", help, by_shard(*read));
     }
+    let verdicts =
+        verdicts.iter().map(|(verdict, count)| (format!("verdict=\"{verdict}\""), *count)).collect();
+    family("xdp_verdicts_total", "counter", "Packets by what the XDP program did with them", verdicts);
+    let ports = ports.iter().enumerate().map(|(shard, labels)| (info(shard, labels), 1)).collect();
+    family("port_info", "gauge", "How the shard's port was opened; always 1", ports);
     family(
         "uptime_seconds",
         "gauge",
@@ -116,6 +161,15 @@ fn exposition(reports: &[Report]) -> String {
         by_shard(|r| r.uptime_ns / 1_000_000_000),
     );
     out
+}
+
+fn info(shard: usize, labels: &PortLabels) -> String {
+    labels.iter().fold(format!("shard=\"{shard}\""), |mut text, (name, value)| {
+        // An interface's name may hold either character.
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = write!(text, ",{name}=\"{value}\"");
+        text
+    })
 }
 
 /// The same as one JSON object per shard, for `pitlane top`.
@@ -132,11 +186,17 @@ pub async fn report(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
             let refused: serde_json::Map<_, _> =
                 REFUSED.iter().map(|(reason, read)| ((*reason).to_owned(), read(&report).into())).collect();
             values.insert("refused".to_owned(), refused.into());
+            let port: serde_json::Map<_, _> =
+                shard.port.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+            values.insert("port".to_owned(), port.into());
             values.insert("uptime_ns".to_owned(), report.uptime_ns.into());
             values.into()
         })
         .collect();
-    ([(header::CONTENT_TYPE, "application/json")], serde_json::json!({ "shards": shards }).to_string())
+    let verdicts: serde_json::Map<_, _> =
+        verdicts(&admin).into_iter().map(|(verdict, count)| (verdict.to_owned(), count.into())).collect();
+    let report = serde_json::json!({ "shards": shards, "xdp_verdicts": verdicts });
+    ([(header::CONTENT_TYPE, "application/json")], report.to_string())
 }
 
 #[cfg(test)]
@@ -147,12 +207,23 @@ mod tests {
     fn every_line_is_a_comment_or_a_labelled_sample() {
         let mut report = Report::default();
         report.ingress.unknown_token = 7;
-        let text = exposition(&[report, Report::default()]);
-        assert!(text.contains("pitlane_refused_total{shard=\"0\",reason=\"unknown_token\"} 7\n"));
-        assert!(text.contains("pitlane_refused_total{shard=\"1\",reason=\"unknown_token\"} 0\n"));
+        report.port.xdp.rx_ring_full = 3;
+        let odd = vec![("port", "xdp".to_owned()), ("interface", "a\"b\\c".to_owned())];
+        let plain = vec![("port", "udp".to_owned())];
+        let text = exposition(&[report, Report::default()], &[&odd, &plain], &[("dropped_short", 5)]);
+        for line in [
+            r#"pitlane_refused_total{shard="0",reason="unknown_token"} 7"#,
+            r#"pitlane_refused_total{shard="1",reason="unknown_token"} 0"#,
+            r#"pitlane_xdp_rx_ring_full_total{shard="0"} 3"#,
+            r#"pitlane_xdp_verdicts_total{verdict="dropped_short"} 5"#,
+            r#"pitlane_port_info{shard="0",port="xdp",interface="a\"b\\c"} 1"#,
+            r#"pitlane_port_info{shard="1",port="udp"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
         for line in text.lines() {
             let sample = line.starts_with("pitlane_")
-                && line.contains("{shard=")
+                && (line.contains("{shard=") || line.contains("{verdict="))
                 && line.rsplit(' ').next().is_some_and(|value| value.parse::<u64>().is_ok());
             assert!(line.starts_with("# ") || sample, "{line}");
         }

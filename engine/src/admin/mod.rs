@@ -25,9 +25,16 @@ pub struct AdminRequest {
     pub answer: oneshot::Sender<Result<(), String>>,
 }
 
+/// How a shard's port was opened, as names and values.
+pub type PortLabels = Vec<(&'static str, String)>;
+
+/// Reads how often the XDP program came to each verdict. Asked only when somebody looks: it takes system calls.
+pub type Verdicts = Box<dyn Fn() -> anyhow::Result<Vec<(&'static str, u64)>> + Send + Sync>;
+
 /// What the admin server knows of a shard.
 pub struct ShardHandle {
     pub report: SharedReport,
+    port: PortLabels,
     requests: Mutex<Producer<AdminRequest>>,
     pub symbols: Vec<[u8; 8]>,
     snapshot: SnapshotRequest,
@@ -39,9 +46,10 @@ impl ShardHandle {
         report: SharedReport,
         symbols: Vec<[u8; 8]>,
         snapshot: SnapshotRequest,
+        port: PortLabels,
     ) -> (Self, Consumer<AdminRequest>) {
         let (requests, consumer) = RingBuffer::new(COMMANDS_WAITING);
-        (Self { report, requests: Mutex::new(requests), symbols, snapshot }, consumer)
+        (Self { report, port, requests: Mutex::new(requests), symbols, snapshot }, consumer)
     }
 }
 
@@ -49,6 +57,8 @@ impl ShardHandle {
 pub struct Admin {
     pub shards: Vec<ShardHandle>,
     token: Option<String>,
+    /// Absent without an XDP program.
+    verdicts: Option<Verdicts>,
 }
 
 /// The running server; it stops when this is dropped.
@@ -66,11 +76,12 @@ impl AdminServer {
         listen: SocketAddr,
         token: Option<String>,
         shards: Vec<ShardHandle>,
+        verdicts: Option<Verdicts>,
     ) -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind(listen)
             .with_context(|| format!("admin.listen: cannot bind {listen}"))?;
         listener.set_nonblocking(true)?;
-        let admin = Arc::new(Admin { shards, token });
+        let admin = Arc::new(Admin { shards, token, verdicts });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {

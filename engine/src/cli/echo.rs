@@ -1,6 +1,5 @@
 //! `pitlane echo`: the smallest program on a port, the limit that the engine's figures are compared with.
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use netio::echo;
 use netio::idle::{Idle, IdleStrategy};
@@ -67,6 +66,7 @@ pub fn execute(args: &EchoArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "xdp")]
 fn serve_xdp(args: &EchoArgs, idle: Idle, stop: &AtomicBool) -> anyhow::Result<echo::Served> {
+    use anyhow::Context;
     use netio::xdp::{DeviceConfig, XdpDevice};
     let interface = args.interface.as_deref().context("--interface is missing")?;
     let port = args.listen.port();

@@ -4,6 +4,7 @@
 mod error;
 mod instruments;
 mod source;
+mod validate;
 
 pub use error::ConfigError;
 pub use instruments::{InstrumentConfig, MAX_PRICE};

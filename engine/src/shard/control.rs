@@ -124,7 +124,7 @@ impl Shard {
             state: input.state,
         };
         let index = self.market.add_instrument(spec).ok_or(ApplyError::Full("instruments"))?;
-        self.instruments.push(Instrument::new(input));
+        self.instruments.push(*input);
         self.symbols.insert(&input.symbol, index);
         let (_, mut encoder) = self.encoder(timestamp_ns, out);
         if index == 0 {

@@ -129,6 +129,43 @@ impl<O: Outputs> Encoder<'_, O> {
         }
     }
 
+    /// What Accepted and Replaced say of an order that lives.
+    #[inline]
+    fn live_order(&self, order: &OrderView) -> OrderAccepted {
+        let attributes = Attributes::unpack(order.attributes);
+        OrderAccepted {
+            timestamp: self.time_of_day,
+            user_ref_num: order.key.user_ref,
+            side: side_code(order.side),
+            quantity: order.open,
+            symbol: self.instrument(order).symbol,
+            price: ouch_price(order.price),
+            time_in_force: self.echo.time_in_force,
+            display: attributes.display,
+            order_reference_number: order.order_ref,
+            capacity: attributes.capacity,
+            inter_market_sweep_eligibility: attributes.inter_market_sweep,
+            cross_type: attributes.cross_type,
+            order_state: order_state::LIVE,
+            cl_ord_id: self.echo.cl_ord_id,
+        }
+    }
+
+    /// `quantity` shares left an order without a trade: `write` is the message about it to its owner, and is given the appendage.
+    #[inline]
+    fn taken_out(
+        &mut self,
+        order: &OrderView,
+        quantity: u32,
+        displayed_quantity: u32,
+        write: impl FnOnce(&[u8], &mut [u8]) -> usize,
+    ) {
+        self.release(order, quantity);
+        let channel = ChannelAppendage::of(order.key.party);
+        self.send(order.key.party.owner(), |out| write(channel.bytes(), out));
+        self.publish_reduced(order, displayed_quantity);
+    }
+
     #[inline]
     fn instrument(&self, order: &OrderView) -> &Instrument {
         &self.instruments[order.instrument as usize]
@@ -156,23 +193,7 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
     #[inline]
     fn accepted(&mut self, order: &OrderView) {
         self.count_open(order);
-        let attributes = Attributes::unpack(order.attributes);
-        let message = OrderAccepted {
-            timestamp: self.time_of_day,
-            user_ref_num: order.key.user_ref,
-            side: side_code(order.side),
-            quantity: order.open,
-            symbol: self.instrument(order).symbol,
-            price: ouch_price(order.price),
-            time_in_force: self.echo.time_in_force,
-            display: attributes.display,
-            order_reference_number: order.order_ref,
-            capacity: attributes.capacity,
-            inter_market_sweep_eligibility: attributes.inter_market_sweep,
-            cross_type: attributes.cross_type,
-            order_state: order_state::LIVE,
-            cl_ord_id: self.echo.cl_ord_id,
-        };
+        let message = self.live_order(order);
         let appendage = self.echo.appendage;
         self.send(order.key.party.owner(), |out| {
             if appendage.is_empty() {
@@ -189,23 +210,23 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
             OrderView { open: 0, price: replacement.original_price, key: replacement.original, ..*order };
         self.release(&original, replacement.original_open);
         self.count_open(order);
-        let attributes = Attributes::unpack(order.attributes);
+        let live = self.live_order(order);
         let message = OrderReplaced {
-            timestamp: self.time_of_day,
+            timestamp: live.timestamp,
             orig_user_ref_num: replacement.original.user_ref,
-            user_ref_num: order.key.user_ref,
-            side: side_code(order.side),
-            quantity: order.open,
-            symbol: self.instrument(order).symbol,
-            price: ouch_price(order.price),
-            time_in_force: self.echo.time_in_force,
-            display: attributes.display,
-            order_reference_number: order.order_ref,
-            capacity: attributes.capacity,
-            inter_market_sweep_eligibility: attributes.inter_market_sweep,
-            cross_type: attributes.cross_type,
-            order_state: order_state::LIVE,
-            cl_ord_id: self.echo.cl_ord_id,
+            user_ref_num: live.user_ref_num,
+            side: live.side,
+            quantity: live.quantity,
+            symbol: live.symbol,
+            price: live.price,
+            time_in_force: live.time_in_force,
+            display: live.display,
+            order_reference_number: live.order_reference_number,
+            capacity: live.capacity,
+            inter_market_sweep_eligibility: live.inter_market_sweep_eligibility,
+            cross_type: live.cross_type,
+            order_state: live.order_state,
+            cl_ord_id: live.cl_ord_id,
         };
         let appendage = self.echo.appendage;
         self.send(order.key.party.owner(), |out| {
@@ -290,35 +311,29 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
     }
 
     fn cancelled(&mut self, cancellation: &Cancellation) {
-        let order = &cancellation.order;
-        self.release(order, cancellation.quantity);
+        let Cancellation { order, quantity, displayed_quantity, reason } = cancellation;
         let message = OrderCanceled {
             timestamp: self.time_of_day,
             user_ref_num: order.key.user_ref,
-            quantity: cancellation.quantity,
-            reason: reason_code(cancellation.reason),
+            quantity: *quantity,
+            reason: reason_code(*reason),
         };
-        let channel = ChannelAppendage::of(order.key.party);
-        self.send(order.key.party.owner(), |out| message.write(channel.bytes(), out));
-        self.publish_reduced(order, cancellation.displayed_quantity);
+        self.taken_out(order, *quantity, *displayed_quantity, |appendage, out| message.write(appendage, out));
     }
 
     fn self_match_prevented(&mut self, prevention: &SelfMatchPrevention) {
-        let order = &prevention.order;
-        self.release(order, prevention.quantity);
+        let SelfMatchPrevention { order, quantity, displayed_quantity, .. } = prevention;
         let message = AiqCanceled {
             timestamp: self.time_of_day,
             user_ref_num: order.key.user_ref,
-            decrement_shares: prevention.quantity,
+            decrement_shares: *quantity,
             reason: cancel_reason::SELF_MATCH_PREVENTION,
             quantity_prevented_from_trading: prevention.prevented,
             execution_price: prevention.price,
             liquidity_flag: if prevention.resting { liquidity::ADDED } else { liquidity::REMOVED },
             aiq_strategy: strategy_code(prevention.strategy),
         };
-        let channel = ChannelAppendage::of(order.key.party);
-        self.send(order.key.party.owner(), |out| message.write(channel.bytes(), out));
-        self.publish_reduced(order, prevention.displayed_quantity);
+        self.taken_out(order, *quantity, *displayed_quantity, |appendage, out| message.write(appendage, out));
     }
 
     fn refreshed(&mut self, order: &OrderView, _old_ref: u64) {

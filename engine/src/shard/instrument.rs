@@ -1,32 +1,9 @@
 //! Instruments by symbol, and what order entry and the feed need to know of each. Prices and queues are the book's.
 
 use super::input::InstrumentInput;
-use book::TradingState;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instrument {
-    pub symbol: [u8; 8],
-    pub tick: u64,
-    pub lot: u32,
-    pub max_quantity: u32,
-    pub reference_price: u64,
-    pub collar_basis_points: u32,
-    pub state: TradingState,
-}
-
-impl Instrument {
-    pub fn new(input: &InstrumentInput) -> Self {
-        Self {
-            symbol: input.symbol,
-            tick: input.tick,
-            lot: input.lot,
-            max_quantity: input.max_quantity,
-            reference_price: input.reference_price,
-            collar_basis_points: input.collar_basis_points,
-            state: input.state,
-        }
-    }
-}
+/// As the journal introduced it; reference price and state move since.
+pub type Instrument = InstrumentInput;
 
 /// Symbol to instrument number: open addressing at half load. Looked up only, never iterated.
 #[derive(Debug, Clone)]

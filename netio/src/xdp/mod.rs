@@ -25,9 +25,10 @@ pub mod preflight;
 pub mod resolve;
 pub mod rings;
 
+pub use crate::port::XdpCounters;
 pub use device::{DeviceConfig, Ladder, OpenError, QueueConfig, Rung, RungLeft, XdpDevice};
 pub use options::{BusyPoll, receive_queues, receive_ring_depth};
-pub use port::{InterfaceFacts, XdpCounters, XdpPort};
+pub use port::{InterfaceFacts, XdpPort};
 pub use preflight::Preflight;
 pub use resolve::{ResolveError, Route, resolve};
 pub use rings::{Census, Frame};

@@ -6,7 +6,7 @@ use super::{
     headers::{self, Checksum, Malformed},
     rings::{Census, FRAME_HEADROOM, FRAME_SIZE, Frame, Rings},
 };
-use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull};
+use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull, XdpCounters};
 
 /// What a frame has behind the kernel's headroom and the longest headers.
 const FRAME_ROOM: usize = (FRAME_SIZE - FRAME_HEADROOM) as usize - wire::net::MAX_HEADERS_LENGTH;
@@ -17,24 +17,6 @@ pub struct InterfaceFacts {
     pub index: u32,
     pub mac: [u8; 6],
     pub mtu: u32,
-}
-
-/// Counters that sockets do not have; the common ones are in [`PortStatistics`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct XdpCounters {
-    /// Datagrams of a kernel on the same host whose checksum was never finished (veth, virtual machines).
-    pub checksum_partial: u64,
-    /// Datagrams without a checksum (IPv4).
-    pub checksum_absent: u64,
-    /// Calls into the kernel that the driver asked for to go on receiving.
-    pub receive_wakeups: u64,
-    /// From the kernel (XDP_STATISTICS).
-    pub rx_dropped: u64,
-    pub rx_ring_full: u64,
-    pub rx_fill_ring_empty: u64,
-    pub rx_invalid_descriptors: u64,
-    pub tx_invalid_descriptors: u64,
-    pub tx_ring_empty: u64,
 }
 
 /// Where a datagram of the current batch lies.
@@ -120,7 +102,7 @@ impl XdpPort {
         self.rings.frame_count()
     }
 
-    /// As [`Port::statistics`], with what only AF_XDP has. Asks the kernel: not for the hot path.
+    /// What only AF_XDP counts. Asks the kernel: not for every batch.
     pub fn counters(&self) -> XdpCounters {
         let mut counters = XdpCounters { receive_wakeups: self.rings.wakeups(), ..self.counters };
         if let Ok(kernel) = self.rings.kernel_statistics() {
@@ -266,12 +248,10 @@ impl Port for XdpPort {
     }
 
     fn statistics(&self) -> PortStatistics {
-        let mut statistics = self.statistics;
-        statistics.kicks = self.rings.kicks();
-        if let Ok(kernel) = self.rings.kernel_statistics() {
-            statistics.rx_dropped.queue_full = kernel.rx_ring_full() + kernel.rx_dropped();
-            statistics.tx_dropped = kernel.tx_invalid_descs();
-        }
+        let mut statistics =
+            PortStatistics { kicks: self.rings.kicks(), xdp: self.counters(), ..self.statistics };
+        statistics.rx_dropped.queue_full = statistics.xdp.rx_ring_full + statistics.xdp.rx_dropped;
+        statistics.tx_dropped = statistics.xdp.tx_invalid_descriptors;
         statistics
     }
 

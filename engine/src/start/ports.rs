@@ -1,11 +1,14 @@
 //! Opens the packet port of every shard, the best that the configuration and the machine allow. Not the data path.
 
+use crate::admin::{PortLabels, Verdicts};
 use crate::config::{Config, PortKind};
 use crate::feed::receivers;
 use anyhow::Context;
 use netio::Peer;
 use netio::udp::{UdpOptions, UdpPort};
 use std::net::SocketAddr;
+#[cfg(feature = "xdp")]
+use std::sync::Arc;
 
 #[cfg(feature = "xdp")]
 use {
@@ -19,7 +22,51 @@ pub enum Ports {
     Udp(Vec<UdpPort>),
     /// The device holds the program: it is detached when this is dropped.
     #[cfg(feature = "xdp")]
-    Xdp(Box<XdpDevice>, Vec<XdpPort>),
+    Xdp(Arc<XdpDevice>, Vec<XdpPort>),
+}
+
+impl Ports {
+    /// How the port of `shard` was opened.
+    pub fn labels(&self, config: &Config, shard: usize) -> PortLabels {
+        let asked = match config.network.port {
+            PortKind::Auto => "auto",
+            PortKind::Xdp => "xdp",
+            PortKind::Udp => "udp",
+        };
+        let mut labels = vec![("asked", asked.to_owned())];
+        match self {
+            Self::Udp(_) => labels.push(("port", "udp".to_owned())),
+            #[cfg(feature = "xdp")]
+            Self::Xdp(device, ports) => {
+                let copy = if device.rung().zero_copy { "zero-copy" } else { "copy" };
+                labels.extend([
+                    ("port", "xdp".to_owned()),
+                    ("interface", device.steering().interface().to_owned()),
+                    ("queue", config.queue_of(shard).to_string()),
+                    ("mode", device.rung().mode.to_string()),
+                    ("copy", copy.to_owned()),
+                    ("huge_pages", ports.get(shard).is_some_and(XdpPort::huge_pages).to_string()),
+                ]);
+            }
+        }
+        labels
+    }
+
+    /// What reads the XDP program's counters, if there is a program. Linux before 5.19 may refuse that to a process without
+    /// capabilities, and ours are dropped by then.
+    pub fn verdicts(&self) -> Option<Verdicts> {
+        match self {
+            Self::Udp(_) => None,
+            #[cfg(feature = "xdp")]
+            Self::Xdp(device, _) => {
+                let device = Arc::clone(device);
+                Some(Box::new(move || {
+                    let counters = device.verdicts()?;
+                    Ok(counters.iter().map(|(verdict, count)| (verdict.name(), count)).collect())
+                }))
+            }
+        }
+    }
 }
 
 /// Opens them.
@@ -105,7 +152,7 @@ fn open_xdp(_: &Config) -> anyhow::Result<Ports> {
 #[cfg(feature = "xdp")]
 fn open_xdp(config: &Config) -> anyhow::Result<Ports> {
     let (device, ports) = XdpDevice::open(&device_config(config)?)?;
-    Ok(Ports::Xdp(Box::new(device), ports))
+    Ok(Ports::Xdp(Arc::new(device), ports))
 }
 
 #[cfg(feature = "xdp")]

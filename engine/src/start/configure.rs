@@ -1,0 +1,66 @@
+//! What the configuration tells a shard that starts: firms, instruments, restrictions. Nothing that a shard already knows.
+
+use crate::config::{Config, TradingStateName, padded};
+use crate::core::Core;
+use crate::journal::writer::Log;
+use crate::shard::input::{Input, InstrumentInput};
+use book::TradingState;
+
+/// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices
+/// change by operator command, and a restart must not undo that.
+pub(super) fn configure<L: Log>(
+    config: &Config,
+    shard: usize,
+    core: &mut Core<L>,
+    timestamp_ns: u64,
+) -> anyhow::Result<()> {
+    for firm in &config.firms {
+        let name = padded(&firm.name);
+        if !core.shard.has_firm(&name) {
+            core.input(&Input::Firm { firm: name, risk: firm.risk }, timestamp_ns)?;
+        }
+    }
+    for (index, instrument) in config.instruments.iter().enumerate() {
+        let symbol = padded(&instrument.symbol);
+        if config.shard_of(index) != shard || core.shard.has_symbol(&symbol) {
+            continue;
+        }
+        let input = InstrumentInput {
+            symbol,
+            tick: instrument.tick,
+            lot: instrument.lot,
+            max_quantity: instrument.max_quantity,
+            reference_price: instrument.reference_price,
+            collar_basis_points: instrument.collar_basis_points,
+            state: trading_state(config.engine.initial_state),
+        };
+        core.input(&Input::Instrument(input), timestamp_ns)?;
+        for firm in &config.firms {
+            if firm.restricted.iter().any(|restricted| padded::<8>(restricted) == symbol) {
+                let firm = padded(&firm.name);
+                core.input(&Input::Restriction { firm, symbol, restricted: true }, timestamp_ns)?;
+            }
+        }
+    }
+    match core.failure.take() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {
+    (0..config.instruments.len())
+        .filter(|&index| config.shard_of(index) == shard)
+        .map(|index| padded(&config.instruments[index].symbol))
+        .collect()
+}
+
+fn trading_state(name: TradingStateName) -> TradingState {
+    match name {
+        TradingStateName::PreOpen => TradingState::PreOpen,
+        TradingStateName::Open => TradingState::Open,
+        TradingStateName::Halted => TradingState::Halted,
+        TradingStateName::Auction => TradingState::Auction,
+        TradingStateName::Closed => TradingState::Closed,
+    }
+}

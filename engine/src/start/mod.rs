@@ -1,0 +1,144 @@
+//! From a configuration to running shards and back: the order in which parts start and stop. Each part has a file of its own.
+
+mod configure;
+mod feed;
+mod gateway;
+mod genesis;
+mod journal;
+mod ports;
+mod shards;
+mod threads;
+
+pub use threads::pin;
+
+use crate::admin::{AdminServer, ShardHandle};
+use crate::config::Config;
+use crate::feed::FeedThreads;
+use crate::gateway::Gateway;
+use crate::ingress::Accounts;
+use crate::ingress::verify::Verifier;
+use crate::journal::Background;
+use crate::replays::Replays;
+use crate::runner::{RunError, SharedReport};
+use crate::snapshots::{SnapshotRequest, Snapshots};
+use anyhow::Context;
+use configure::symbols_of;
+use ports::Ports;
+use shards::Parts;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// A running engine.
+pub struct Engine {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<(), RunError>>>,
+    reports: Vec<SharedReport>,
+    /// Closed after the threads that write to them have ended.
+    journals: Vec<Background>,
+    replays: Vec<Replays>,
+    snapshots: Vec<Snapshots>,
+    _verifier: Verifier,
+    /// Stopped after the shards, whose last messages they still take.
+    feeds: Vec<FeedThreads>,
+    gateways: Vec<Gateway>,
+    /// Gone when the threads are: the XDP program is detached last.
+    _device: Option<Device>,
+    _admin: Option<AdminServer>,
+}
+
+#[cfg(feature = "xdp")]
+type Device = Arc<netio::xdp::XdpDevice>;
+#[cfg(not(feature = "xdp"))]
+type Device = ();
+
+impl Engine {
+    /// Builds and starts everything.
+    ///
+    /// # Errors
+    /// The first part that could not be set up, by name, with what the system said.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        // Before the first thread, as capabilities are each thread's own, and nothing after this needs any.
+        let ports = ports::open(config)?;
+        #[cfg(feature = "xdp")]
+        if matches!(ports, Ports::Xdp(..)) {
+            netio::privileges::drop_capabilities().context("cannot give up capabilities")?;
+        }
+        let accounts = Accounts::new(config.expanded_accounts().into());
+        let (verifier, verifiers) = Verifier::start(Arc::clone(&accounts.list), config.engine.shards)
+            .context("cannot start the verifier thread")?;
+        let mut handles = Vec::new();
+        let mut parts = Vec::new();
+        for (shard, verifier) in verifiers.into_iter().enumerate() {
+            let report = SharedReport::default();
+            let snapshot = SnapshotRequest::default();
+            let (handle, requests) = ShardHandle::new(
+                report.clone(),
+                symbols_of(config, shard),
+                snapshot.clone(),
+                ports.labels(config, shard),
+            );
+            handles.push(handle);
+            parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
+        }
+        let mut engine = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+            reports: parts.iter().map(|part| part.report.clone()).collect(),
+            journals: Vec::new(),
+            replays: Vec::new(),
+            snapshots: Vec::new(),
+            _verifier: verifier,
+            feeds: Vec::new(),
+            gateways: Vec::new(),
+            _device: None,
+            _admin: None,
+        };
+        engine._admin = config
+            .admin
+            .listen
+            .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles, ports.verdicts()))
+            .transpose()?;
+        match ports {
+            Ports::Udp(ports) => engine.start_shards(config, ports, parts)?,
+            #[cfg(feature = "xdp")]
+            Ports::Xdp(device, ports) => {
+                engine._device = Some(device);
+                engine.start_shards(config, ports, parts)?;
+            }
+        }
+        Ok(engine)
+    }
+
+    /// True once a shard has stopped by itself.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub fn reports(&self) -> &[SharedReport] {
+        &self.reports
+    }
+
+    /// Stops every shard and waits for it.
+    ///
+    /// # Errors
+    /// The first shard or journal that had failed.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Release);
+        let mut result = Ok(());
+        for thread in self.threads {
+            match thread.join() {
+                Ok(ended) => result = result.and(ended.map_err(anyhow::Error::from)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        drop(self.gateways);
+        drop(self.feeds);
+        // They read what the journals write.
+        drop((self.replays, self.snapshots));
+        for journal in self.journals {
+            result = result.and(journal.close().map_err(|failure| anyhow::anyhow!("journal: {}", failure.0)));
+        }
+        result
+    }
+}

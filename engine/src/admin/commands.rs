@@ -2,7 +2,7 @@
 
 use super::{Admin, AdminRequest};
 use crate::config::{RiskConfig, padded};
-use crate::shard::input::{Input, KillScope};
+use crate::shard::input::{Input, KillScope, Role};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use book::TradingState;
@@ -83,6 +83,16 @@ fn parse(command: &str, parameters: &Parameters) -> Result<Input<'static>, Strin
             symbol: padded(required(parameters, "symbol")?),
             restricted: command == "restrict",
         }),
+        "register" | "deregister" => Ok(Input::Registration {
+            firm: padded(required(parameters, "firm")?),
+            symbol: padded(required(parameters, "symbol")?),
+            role: match parameters.get("primary").map(String::as_str) {
+                _ if command == "deregister" => Role::Trader,
+                None | Some("false") => Role::MarketMaker,
+                Some("true") => Role::PrimaryMarketMaker,
+                Some(other) => return Err(format!("primary is {other:?}; expected true or false")),
+            },
+        }),
         "reference-price" => Ok(Input::ReferencePrice {
             symbol: padded(required(parameters, "symbol")?),
             price: number("price", required(parameters, "price")?)?,
@@ -99,7 +109,7 @@ fn parse(command: &str, parameters: &Parameters) -> Result<Input<'static>, Strin
         }
         other => Err(format!(
             "unknown command {other:?}; expected pre-open, open, resume, halt, auction, close, kill, unkill, restrict, \
-             unrestrict, reference-price, risk or snapshot"
+             unrestrict, register, deregister, reference-price, risk or snapshot"
         )),
     }
 }
@@ -182,6 +192,11 @@ mod tests {
             Ok(Input::KillSwitch { scope: KillScope::Firm(*b"DEMO"), engaged: true })
         );
         assert!(parse("risk", &parameters(&[("firm", "DEMO"), ("max_open_orders", "x")])).is_err());
+        let maker = [("firm", "DEMO"), ("symbol", "AAPL"), ("primary", "true")];
+        let role = |role| Ok(Input::Registration { firm: *b"DEMO", symbol: *b"AAPL    ", role });
+        assert_eq!(parse("register", &parameters(&maker)), role(Role::PrimaryMarketMaker));
+        assert_eq!(parse("register", &parameters(&maker[..2])), role(Role::MarketMaker));
+        assert_eq!(parse("deregister", &parameters(&maker[..2])), role(Role::Trader));
         assert!(parse("explode", &Parameters::new()).unwrap_err().contains("expected pre-open"));
     }
 

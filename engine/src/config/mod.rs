@@ -10,6 +10,7 @@ pub use error::ConfigError;
 pub use instruments::{InstrumentConfig, MAX_PRICE};
 pub use source::{Override, load};
 
+use crate::shard::input::Role;
 use netio::idle::IdleStrategy;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -226,6 +227,12 @@ pub struct FirmConfig {
     /// Symbols this firm may not trade.
     #[serde(default)]
     pub restricted: Vec<String>,
+    /// Symbols in which this firm is registered as a market maker, for the feed to say.
+    #[serde(default)]
+    pub market_maker: Vec<String>,
+    /// Those in which it is the primary one.
+    #[serde(default)]
+    pub primary_market_maker: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -397,6 +404,20 @@ impl Config {
 
     pub fn queue_of(&self, shard: usize) -> u32 {
         self.network.queues.get(shard).copied().unwrap_or(shard as u32)
+    }
+}
+
+impl FirmConfig {
+    /// What the venue registers the firm as in an instrument.
+    pub fn role_in(&self, symbol: &[u8; 8]) -> Role {
+        let has = |list: &[String]| list.iter().any(|listed| padded::<8>(listed) == *symbol);
+        if has(&self.primary_market_maker) {
+            Role::PrimaryMarketMaker
+        } else if has(&self.market_maker) {
+            Role::MarketMaker
+        } else {
+            Role::Trader
+        }
     }
 }
 

@@ -148,14 +148,19 @@ fn firms(firms: &[FirmConfig], symbols: &HashSet<String>) -> Checked {
     for firm in firms {
         name("firm.name", &firm.name, 4)?;
         once(&mut names, &firm.name, "firm.name", "each firm once")?;
-        if let Some(symbol) =
-            firm.restricted.iter().find(|symbol| !symbols.contains(&symbol.to_ascii_uppercase()))
-        {
-            return problem(
-                format!("firm {}: restricted", firm.name),
-                format!("{symbol:?}"),
-                "a known symbol",
-            );
+        let lists = [
+            ("restricted", &firm.restricted),
+            ("market_maker", &firm.market_maker),
+            ("primary_market_maker", &firm.primary_market_maker),
+        ];
+        for (key, list) in lists {
+            if let Some(symbol) = list.iter().find(|symbol| !symbols.contains(&symbol.to_ascii_uppercase())) {
+                return problem(
+                    format!("firm {}: {key}", firm.name),
+                    format!("{symbol:?}"),
+                    "a known symbol",
+                );
+            }
         }
     }
     Ok(())

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use wire::itch::{
-    AddOrder, AddOrderMpid, Message, OrderExecuted, StockDirectory, StockTradingAction, SystemEvent,
+    AddOrder, AddOrderMpid, MarketParticipantPosition, Message, OrderExecuted, StockDirectory,
+    StockTradingAction, SystemEvent,
 };
 
 /// Order references are the engine's own ascending numbers, so that one multiplication spreads them.
@@ -72,10 +73,15 @@ pub enum BookError {
     Overdrawn { order_ref: u64, shares: u32, taken: u32 },
 }
 
+/// Market participant state of a registration that has ended.
+const DELETED: u8 = b'D';
+
 #[derive(Debug, Clone, Default)]
 pub struct Books {
     orders: HashMap<u64, VisibleOrder, BuildHasherDefault<OrderRefHasher>>,
     instruments: BTreeMap<u16, VisibleInstrument>,
+    /// Registered market makers by instrument and firm.
+    positions: BTreeMap<(u16, [u8; 4]), MarketParticipantPosition>,
     event: Option<SystemEvent>,
     arrivals: u64,
 }
@@ -107,6 +113,15 @@ impl Books {
                 let action = action.to_owned();
                 if let Some(instrument) = self.instruments.get_mut(&action.stock_locate) {
                     instrument.action = Some(action);
+                }
+            }
+            Message::MarketParticipantPosition(position) => {
+                let position = position.to_owned();
+                let place = (position.stock_locate, position.mpid);
+                if position.state == DELETED {
+                    self.positions.remove(&place);
+                } else {
+                    self.positions.insert(place, position);
                 }
             }
             Message::AddOrder(add) => {
@@ -235,11 +250,15 @@ impl Books {
             let length = event.write(&mut out);
             emit(&out[..length]);
         }
-        for instrument in self.instruments.values() {
+        for (&locate, instrument) in &self.instruments {
             let length = instrument.directory.write(&mut out);
             emit(&out[..length]);
             if let Some(action) = &instrument.action {
                 let length = action.write(&mut out);
+                emit(&out[..length]);
+            }
+            for (_, position) in self.positions.range((locate, [0; 4])..=(locate, [0xff; 4])) {
+                let length = position.write(&mut out);
                 emit(&out[..length]);
             }
         }
@@ -291,6 +310,11 @@ pub fn differences(ours: &Books, theirs: &Books) -> Vec<String> {
     /// More would not tell more.
     const MAX_DIFFERENCES: usize = 20;
     let mut found = Vec::new();
+    if ours.event != theirs.event {
+        found.push(format!("here {:?}, there {:?}", ours.event, theirs.event));
+    }
+    found.extend(entry_differences(&ours.instruments, &theirs.instruments).take(MAX_DIFFERENCES));
+    found.extend(entry_differences(&ours.positions, &theirs.positions).take(MAX_DIFFERENCES));
     let (ours, theirs) = (ours.orders(), theirs.orders());
     if ours.len() != theirs.len() {
         found.push(format!("{} orders here, {} there", ours.len(), theirs.len()));
@@ -301,6 +325,20 @@ pub fn differences(ours: &Books, theirs: &Books) -> Vec<String> {
         }
     }
     found
+}
+
+/// Entries that only one of two tables has, or that are not the same.
+fn entry_differences<'a, K: Ord, V: PartialEq + std::fmt::Debug>(
+    ours: &'a BTreeMap<K, V>,
+    theirs: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = String> + 'a {
+    let changed = ours.iter().map(|(key, one)| (Some(one), theirs.get(key)));
+    let added =
+        theirs.iter().filter(|(key, _)| !ours.contains_key(key)).map(|(_, other)| (None, Some(other)));
+    changed
+        .chain(added)
+        .filter(|(one, other)| one != other)
+        .map(|(one, other)| format!("here {one:?}, there {other:?}"))
 }
 
 #[cfg(test)]
@@ -322,6 +360,44 @@ mod tests {
         };
         let length = message.write(&mut out);
         books.apply(&out[..length]).expect("applies");
+    }
+
+    fn position(books: &mut Books, mpid: [u8; 4], state: u8) {
+        let mut out = [0; 64];
+        let message = MarketParticipantPosition {
+            stock_locate: 1,
+            tracking_number: 0,
+            timestamp: 9,
+            mpid,
+            stock: *b"AAPL    ",
+            primary_market_maker: b'N',
+            market_maker_mode: b'N',
+            state,
+        };
+        let length = message.write(&mut out);
+        books.apply(&out[..length]).expect("applies");
+    }
+
+    fn directory() -> StockDirectory {
+        StockDirectory {
+            stock_locate: 1,
+            tracking_number: 0,
+            timestamp: 1,
+            stock: *b"AAPL    ",
+            market_category: b' ',
+            financial_status: b' ',
+            round_lot_size: 1,
+            round_lots_only: b'Y',
+            issue_classification: b'C',
+            issue_sub_type: *b"Z ",
+            authenticity: b'P',
+            short_sale_threshold: b' ',
+            ipo_flag: b' ',
+            luld_tier: b' ',
+            etp_flag: b' ',
+            etp_leverage_factor: 0,
+            inverse_indicator: b'N',
+        }
     }
 
     #[test]
@@ -375,14 +451,28 @@ mod tests {
     #[test]
     fn a_snapshot_rebuilds_the_same_books() {
         let mut books = Books::new();
+        let mut out = [0; 64];
+        let length = directory().write(&mut out);
+        books.apply(&out[..length]).expect("directory");
         for number in 1..200 {
             add(&mut books, number * 7 % 199 + 1, b"BS"[number as usize % 2], 10 + number as u32, 10_000);
         }
+        for (mpid, state) in [(*b"DEMO", b'A'), (*b"FRMB", b'S'), (*b"GONE", b'A'), (*b"GONE", b'D')] {
+            position(&mut books, mpid, state);
+        }
         let mut again = Books::new();
-        books.snapshot(|message| again.apply(message).expect("applies"));
+        let mut kinds = Vec::new();
+        books.snapshot(|message| {
+            kinds.push(message[0]);
+            again.apply(message).expect("applies");
+        });
+        assert_eq!(kinds[..4], *b"RLLA", "market makers follow their instrument");
         assert_eq!(differences(&books, &again), [""; 0]);
-        add(&mut again, 1000, b'B', 1, 1);
-        assert!(!differences(&books, &again).is_empty());
+        let mut other = again.clone();
+        add(&mut other, 1000, b'B', 1, 1);
+        assert!(!differences(&books, &other).is_empty());
+        position(&mut again, *b"DEMO", b'S');
+        assert_eq!(differences(&books, &again).len(), 1);
     }
 
     #[test]

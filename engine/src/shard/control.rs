@@ -65,7 +65,9 @@ impl Shard {
             Input::Restriction { firm, symbol, restricted } => {
                 let instrument = self.instrument_named(symbol)?;
                 let index = self.firm_index(*firm)?;
+                let before = self.positions();
                 self.firms[usize::from(index)].restrict(instrument, *restricted);
+                self.publish_changes(&before, timestamp_ns, out);
                 Ok(())
             }
             Input::SessionRisk { session, risk } => {
@@ -79,6 +81,12 @@ impl Shard {
                 self.instruments[instrument as usize].reference_price = *price;
                 Ok(())
             }
+            Input::Registration { firm, symbol, role } => {
+                let instrument = self.instrument_named(symbol)?;
+                let index = self.firm_index(*firm)?;
+                self.register(index, instrument, *role, timestamp_ns, out);
+                Ok(())
+            }
         }
     }
 
@@ -87,6 +95,7 @@ impl Shard {
         match input {
             Input::SetState { symbol: Some(symbol), .. }
             | Input::Restriction { symbol, .. }
+            | Input::Registration { symbol, .. }
             | Input::ReferencePrice { symbol, .. } => self.instrument_named(symbol).map(|_| ()),
             Input::KillSwitch { scope: KillScope::Session(session), .. }
             | Input::SessionRisk { session, .. } => match self.traders.get(*session as usize) {
@@ -248,6 +257,7 @@ impl Shard {
         timestamp_ns: u64,
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
+        let before = self.positions();
         let sessions: Vec<u32> = match scope {
             KillScope::All => {
                 self.killed = engaged;
@@ -273,6 +283,7 @@ impl Shard {
                 market.cancel_owner(session, &MassCancel::default(), CancelReason::Supervisory, &mut encoder);
             }
         }
+        self.publish_changes(&before, timestamp_ns, out);
         Ok(())
     }
 }

@@ -3,8 +3,9 @@
 
 use book::{Cross, CrossExecution, CrossKind, Execution, Indication, OrderView, TradingState};
 use wire::itch::messages::{
-    AddOrder, AddOrderMpid, CrossTrade, NetOrderImbalance, OrderCancel, OrderDelete, OrderExecuted,
-    OrderExecutedWithPrice, OrderReplace, StockDirectory, StockTradingAction, Trade,
+    AddOrder, AddOrderMpid, CrossTrade, MarketParticipantPosition, NetOrderImbalance, OrderCancel,
+    OrderDelete, OrderExecuted, OrderExecutedWithPrice, OrderReplace, StockDirectory, StockTradingAction,
+    Trade,
 };
 
 /// ITCH names an instrument by its place in the shard's list, from 1: 0 means none.
@@ -189,6 +190,29 @@ pub fn trading_action(
         },
         reserved: b' ',
         reason: *b"    ",
+    }
+    .write(out)
+}
+
+pub fn participant_position(
+    out: &mut [u8],
+    instrument: u32,
+    stock: [u8; 8],
+    mpid: [u8; 4],
+    primary: bool,
+    state: u8,
+    timestamp: u64,
+) -> usize {
+    MarketParticipantPosition {
+        stock_locate: locate(instrument),
+        tracking_number: 0,
+        timestamp,
+        mpid,
+        stock,
+        primary_market_maker: if primary { b'Y' } else { b'N' },
+        // Normal: the others are for syndicates and penalties, which do not exist here.
+        market_maker_mode: b'N',
+        state,
     }
     .write(out)
 }

@@ -19,6 +19,7 @@ pub mod kind {
     pub const RESTRICTION: u8 = 10;
     pub const SESSION_RISK: u8 = 11;
     pub const REFERENCE_PRICE: u8 = 12;
+    pub const REGISTRATION: u8 = 13;
 }
 
 pub type SessionId = u32;
@@ -85,6 +86,16 @@ pub enum KillScope {
     Session(SessionId),
 }
 
+/// What a firm is in an instrument by the venue's registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Nothing beyond what every firm is.
+    Trader = 0,
+    MarketMaker = 1,
+    PrimaryMarketMaker = 2,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
     Genesis(Genesis),
@@ -122,6 +133,11 @@ pub enum Input<'a> {
     ReferencePrice {
         symbol: [u8; 8],
         price: u64,
+    },
+    Registration {
+        firm: [u8; 4],
+        symbol: [u8; 8],
+        role: Role,
     },
 }
 
@@ -167,6 +183,7 @@ impl<'a> Input<'a> {
             Self::Restriction { .. } => kind::RESTRICTION,
             Self::SessionRisk { .. } => kind::SESSION_RISK,
             Self::ReferencePrice { .. } => kind::REFERENCE_PRICE,
+            Self::Registration { .. } => kind::REGISTRATION,
         }
     }
 
@@ -236,6 +253,11 @@ impl<'a> Input<'a> {
             Self::ReferencePrice { symbol, price } => {
                 writer.put(symbol);
                 writer.put(&price.to_be_bytes());
+            }
+            Self::Registration { firm, symbol, role } => {
+                writer.put(firm);
+                writer.put(symbol);
+                writer.put(&[*role as u8]);
             }
         }
         writer.length
@@ -316,6 +338,16 @@ impl<'a> Input<'a> {
             },
             kind::SESSION_RISK => Self::SessionRisk { session: reader.u32()?, risk: reader.risk()? },
             kind::REFERENCE_PRICE => Self::ReferencePrice { symbol: reader.take()?, price: reader.u64()? },
+            kind::REGISTRATION => Self::Registration {
+                firm: reader.take()?,
+                symbol: reader.take()?,
+                role: match reader.byte()? {
+                    0 => Role::Trader,
+                    1 => Role::MarketMaker,
+                    2 => Role::PrimaryMarketMaker,
+                    value => return Err(reader.undefined("role", value)),
+                },
+            },
             unknown => return Err(InputError::UnknownKind(unknown)),
         };
         if reader.at != payload.len() {

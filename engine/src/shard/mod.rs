@@ -11,6 +11,7 @@ mod entry;
 mod feed;
 pub mod input;
 mod instrument;
+mod participants;
 mod requests;
 mod risk;
 mod state;

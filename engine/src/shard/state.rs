@@ -10,8 +10,10 @@ use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
 use book::{CrossKind, Market, TradingState};
 
-/// A version that is read is never dropped: old snapshots must stay readable.
-const VERSION: u16 = 1;
+/// Version 2 adds market makers. A state without any is written as version 1, so that the hash in a snapshot of that
+/// version holds for what is restored from it. A version that is read is never dropped: old snapshots must stay readable.
+const VERSION: u16 = 2;
+const VERSION_WITHOUT_MARKET_MAKERS: u16 = 1;
 
 /// Why bytes are not a shard's state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +31,9 @@ pub enum StateError {
 impl Shard {
     /// Appends the whole state.
     pub fn write_state(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&VERSION.to_be_bytes());
+        let market_makers = self.firms.iter().any(|firm| !firm.registered.is_empty());
+        let version = if market_makers { VERSION } else { VERSION_WITHOUT_MARKET_MAKERS };
+        out.extend_from_slice(&version.to_be_bytes());
         let mut genesis = [0; MAX_ENCODED];
         let length = Input::Genesis(self.genesis).encode(&mut genesis);
         bytes(out, &genesis[..length]);
@@ -59,6 +63,13 @@ impl Shard {
             firm.restricted.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
             count(out, firm.drop_copies.len());
             firm.drop_copies.iter().for_each(|session| out.extend_from_slice(&session.to_be_bytes()));
+            if version == VERSION {
+                count(out, firm.registered.len());
+                for (instrument, primary) in &firm.registered {
+                    out.extend_from_slice(&instrument.to_be_bytes());
+                    out.push(u8::from(*primary));
+                }
+            }
         }
         count(out, self.traders.len());
         for trader in &self.traders {
@@ -104,7 +115,7 @@ impl Shard {
     pub fn restore(state: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader { state, at: 0 };
         let version = u16::from_be_bytes(reader.take("version")?);
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITHOUT_MARKET_MAKERS {
             return Err(StateError::Version { found: version });
         }
         let genesis = reader.genesis()?;
@@ -118,7 +129,7 @@ impl Shard {
             symbols.insert(&instrument.symbol, number);
             instruments.push(instrument);
         }
-        let firms = (0..reader.u32("firms")?).map(|_| reader.firm()).collect::<Result<Vec<_>, _>>()?;
+        let firms = (0..reader.u32("firms")?).map(|_| reader.firm(version)).collect::<Result<Vec<_>, _>>()?;
         let mut traders = Vec::with_capacity(genesis.max_sessions as usize);
         for _ in 0..reader.u32("sessions")? {
             traders.push(reader.trader(firms.len())?);
@@ -235,7 +246,7 @@ impl Reader<'_> {
         Ok(instrument)
     }
 
-    fn firm(&mut self) -> Result<Firm, StateError> {
+    fn firm(&mut self, version: u16) -> Result<Firm, StateError> {
         let mut firm = Firm::new(self.take("firm")?, RiskConfig::default());
         firm.killed = self.flag("killed")?;
         firm.risk = self.risk()?;
@@ -245,6 +256,10 @@ impl Reader<'_> {
         }
         for _ in 0..self.u32("drop copies")? {
             firm.drop_copies.push(self.u32("drop copy")?);
+        }
+        let registered = if version == VERSION { self.u32("registrations")? } else { 0 };
+        for _ in 0..registered {
+            firm.registered.push((self.u32("registration")?, self.flag("primary market maker")?));
         }
         Ok(firm)
     }

@@ -40,6 +40,8 @@ pub struct Firm {
     pub exposure: Exposure,
     /// Instruments this firm may not trade, ascending.
     pub restricted: Vec<u32>,
+    /// Instruments in which this firm is registered as a market maker, ascending; true where it is the primary one.
+    pub registered: Vec<(u32, bool)>,
     /// Drop-copy sessions, in the order they first logged in.
     pub drop_copies: Vec<SessionId>,
 }
@@ -88,6 +90,7 @@ impl Firm {
             risk,
             exposure: Exposure::default(),
             restricted: Vec::new(),
+            registered: Vec::new(),
             drop_copies: Vec::new(),
         }
     }

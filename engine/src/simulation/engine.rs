@@ -17,7 +17,7 @@ use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, 
 use crate::recovery::{RecoveryError, attach, recover};
 use crate::runner::{Runner, SharedReport};
 use crate::shard::Shard;
-use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, SessionId, kind};
+use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, Role, SessionId, kind};
 use book::TradingState;
 use netio::Endpoint;
 use netio::idle::IdleStrategy;
@@ -245,6 +245,8 @@ fn configure<L: Log>(core: &mut Core<L>, timestamp_ns: u64) -> Result<(), String
             state: TradingState::Open,
         });
         core.input(&instrument, timestamp_ns).map_err(|error| error.to_string())?;
+        let registration = Input::Registration { firm: FIRM, symbol, role: Role::MarketMaker };
+        core.input(&registration, timestamp_ns).map_err(|error| error.to_string())?;
     }
     core.failure.take().map_or(Ok(()), |failure| Err(failure.to_string()))
 }

@@ -1,9 +1,9 @@
-//! What the configuration tells a shard that starts: firms, instruments, restrictions. Nothing that a shard already knows.
+//! What the configuration tells a shard that starts: firms, instruments, restrictions, market makers. Nothing that a shard already knows.
 
 use crate::config::{Config, TradingStateName, padded};
 use crate::core::Core;
 use crate::journal::writer::Log;
-use crate::shard::input::{Input, InstrumentInput};
+use crate::shard::input::{Input, InstrumentInput, Role};
 use book::TradingState;
 
 /// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices
@@ -39,6 +39,13 @@ pub(super) fn configure<L: Log>(
             if firm.restricted.iter().any(|restricted| padded::<8>(restricted) == symbol) {
                 let firm = padded(&firm.name);
                 core.input(&Input::Restriction { firm, symbol, restricted: true }, timestamp_ns)?;
+            }
+        }
+        for firm in &config.firms {
+            let role = firm.role_in(&symbol);
+            if role != Role::Trader {
+                let firm = padded(&firm.name);
+                core.input(&Input::Registration { firm, symbol, role }, timestamp_ns)?;
             }
         }
     }

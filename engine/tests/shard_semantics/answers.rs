@@ -323,6 +323,11 @@ pub enum Feed {
     System(u8),
     Directory,
     State(u8),
+    Position {
+        firm: [u8; 4],
+        primary: u8,
+        state: u8,
+    },
     Add {
         order_ref: u64,
         side: u8,
@@ -392,6 +397,10 @@ impl Tick {
             Message::SystemEvent(it) => tick!(it, Feed::System(it.event_code())),
             Message::StockDirectory(it) => tick!(it, Feed::Directory),
             Message::StockTradingAction(it) => tick!(it, Feed::State(it.trading_state())),
+            Message::MarketParticipantPosition(it) => tick!(
+                it,
+                Feed::Position { firm: it.mpid(), primary: it.primary_market_maker(), state: it.state() }
+            ),
             Message::AddOrder(it) => tick!(
                 it,
                 Feed::Add {
@@ -487,6 +496,9 @@ impl fmt::Display for Tick {
             Feed::System(code) => write!(f, "system {}", code as char),
             Feed::Directory => write!(f, "directory"),
             Feed::State(state) => write!(f, "state {}", state as char),
+            Feed::Position { firm, primary, state } => {
+                write!(f, "maker {} {} {}", trimmed(&firm), primary as char, state as char)
+            }
             Feed::Add { order_ref, side, quantity, price, firm } => {
                 write!(f, "add #{order_ref} {}{quantity}@{}", side as char, money(price))?;
                 firm.map_or(Ok(()), |firm| write!(f, " by {}", trimmed(&firm)))

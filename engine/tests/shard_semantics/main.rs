@@ -5,6 +5,7 @@ mod answers;
 mod ask;
 mod ledger;
 mod operations;
+mod participants;
 mod random;
 mod reference;
 mod reject_codes;

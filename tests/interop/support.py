@@ -92,6 +92,8 @@ window_bytes = {window_bytes}
 {instruments}
 [[firm]]
 name = "DEMO"
+market_maker = ["AAPL"]
+primary_market_maker = ["MSFT"]
 [[account]]
 user = "C00001"
 count = 16

@@ -6,6 +6,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import time
 import unittest
 
@@ -13,6 +14,8 @@ import support
 from itch.parser import MessageParser
 from meatpy.itch50 import ITCH50MarketProcessor, ITCH50MessageReader
 from nasdaq_protocols import soup
+from pitlane import ouch
+from pitlane.session import Session
 
 
 async def soup_messages(port, *, sequence=1, until):
@@ -51,6 +54,17 @@ def levels(messages, symbol):
     return bids, offers
 
 
+def read_frames(path):
+    """The messages of a recording; it ends with a whole one."""
+    data, frames, at = path.read_bytes(), [], 0
+    while at < len(data):
+        length = struct.unpack_from(">H", data, at)[0]
+        frames.append(data[at + 2 : at + 2 + length])
+        at += 2 + length
+    assert at == len(data), "the last message is cut"
+    return frames
+
+
 def record(engine, path, *more):
     """Starts `pitlane feed` recording to `path` until the session ends."""
     process = subprocess.Popen(
@@ -65,25 +79,29 @@ class Recorded(unittest.TestCase):
         with support.Engine() as engine:
             path = engine.path / "feed.itch"
             process = record(engine, path)
-            support.trade(engine, users=3, orders=1500)
-            time.sleep(0.5)
+            # While orders come: the sequence of the snapshot has to be exact, not only the last one.
+            trading = threading.Thread(target=support.trade, args=(engine,), kwargs={"users": 3, "orders": 6000})
+            trading.start()
+            time.sleep(1)
             body, following = snapshot(engine)
+            trading.join()
+            time.sleep(0.5)
             self.assertGreater(len([m for m in body if m[:1] in b"AF"]), 10, "a book to compare")
             # The recording ends with the session; what comes after the snapshot is cut off below.
             engine.stop()
             output, _ = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 0, output)
-            data = path.read_bytes()
             with open(path, "rb") as file:
                 parsed = list(MessageParser().parse_file(file))
-            frames = []
-            at = 0
-            while at < len(data):
-                length = struct.unpack_from(">H", data, at)[0]
-                frames.append(data[at + 2 : at + 2 + length])
-                at += 2 + length
-            self.assertEqual(at, len(data))
+            frames = read_frames(path)
+            self.assertGreater(len(frames), following + 100, "the snapshot is from the middle of the run")
             self.assertEqual(len(parsed), len(frames), "itchfeed reads every message")
+            positions = [message for message in parsed if message.message_type == b"L"]
+            self.assertEqual(
+                [(p.mpid, p.stock, p.primary_market_maker, p.market_participant_state) for p in positions],
+                [(b"DEMO", b"AAPL    ", b"N", b"A"), (b"DEMO", b"MSFT    ", b"Y", b"A")],
+            )
+            self.assertEqual([m for m in body if m[:1] == b"L"], [f for f in frames if f[:1] == b"L"])
             for frame, message in zip(frames, parsed):
                 self.assertEqual(message.message_type, frame[:1])
             cut = path.with_suffix(".cut")
@@ -100,6 +118,50 @@ class Recorded(unittest.TestCase):
                     {level.price: level.volume for level in side} for side in (lob.bid_levels, lob.ask_levels)
                 )
                 self.assertEqual(rebuilt, levels(body, symbol), symbol)
+
+    def test_hidden_orders_and_reserves_never_show_in_the_feed_nor_in_a_snapshot(self):
+        hidden_price, reserve_price, floor = 1_390_000, 1_380_000, 10
+        with support.Engine() as engine:
+            path = engine.path / "feed.itch"
+            process = record(engine, path)
+            buyer, seller = (Session(("127.0.0.1", engine.order), f"C0000{n}", support.PASSWORD, timeout=30) for n in (1, 2))
+            buyer.send(ouch.enter_order(1, "B", 70, "AAPL", hidden_price, display="N"))
+            buyer.send(ouch.enter_order(2, "B", 1000, "AAPL", reserve_price, max_floor=floor))
+            buyer.idle(0.3)
+            seller.send(ouch.enter_order(1, "S", 30, "AAPL", hidden_price, time_in_force="3"))
+            seller.idle(0.3)
+            body, _ = snapshot(engine)
+            bids, _ = levels(body, "AAPL")
+            self.assertEqual(bids, {reserve_price: floor}, "40 hidden and 990 of the reserve are not in the snapshot")
+            # Through what is hidden, and through two of the reserve's displayed parts into a third.
+            seller.send(ouch.enter_order(2, "S", 40 + 25, "AAPL", reserve_price, time_in_force="3"))
+            seller.idle(0.3)
+            body, _ = snapshot(engine)
+            bids, _ = levels(body, "AAPL")
+            self.assertEqual(list(bids), [reserve_price])
+            self.assertLessEqual(bids[reserve_price], floor)
+            for each in (buyer, seller):
+                each.close()
+            engine.stop()
+            output, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, output)
+            frames = read_frames(path)
+            added = {}
+            for frame in frames:
+                if frame[:1] in b"AF":
+                    reference, _, shares, _, price = struct.unpack_from(">QcI8sI", frame, 11)
+                    self.assertEqual(price, reserve_price, "a hidden order is shown")
+                    self.assertLessEqual(shares, floor, "the reserve is shown")
+                    added[reference] = shares
+            self.assertGreaterEqual(len(added), 3, "the displayed part was refreshed")
+            executed = [struct.unpack_from(">QI", frame, 11) for frame in frames if frame[:1] == b"E"]
+            self.assertEqual(sum(shares for _, shares in executed), 25)
+            for reference, shares in executed:
+                self.assertLessEqual(shares, added[reference], "more is executed than was shown")
+            trades = [struct.unpack_from(">QcI8sI", frame, 11) for frame in frames if frame[:1] == b"P"]
+            told = [(reference, shares, price) for reference, _, shares, _, price in trades]
+            self.assertEqual(told, [(0, 30, hidden_price), (0, 40, hidden_price)])
+            self.assertFalse([frame for frame in frames if frame[:1] in b"CU"])
 
     def test_a_receiver_that_loses_datagrams_ends_with_the_books_of_the_snapshot(self):
         with support.Engine() as engine:
@@ -196,11 +258,8 @@ class Dissected(unittest.TestCase):
         return output.stdout.splitlines()
 
     def test_tsharks_own_dissectors_find_nothing_malformed(self):
-        from nasdaq_protocols import soup as _soup  # the TCP side of the run
-        from pitlane import ouch
-
         async def over_tcp(engine):
-            session = await _soup.connect_async(("127.0.0.1", engine.tcp), "C00005", support.PASSWORD)
+            session = await soup.connect_async(("127.0.0.1", engine.tcp), "C00005", support.PASSWORD)
             for number in range(1, 101):
                 session.send_unseq_data(ouch.enter_order(number, "B", 10, "AAPL", 140_0000))
             await asyncio.sleep(1)

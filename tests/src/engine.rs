@@ -40,6 +40,8 @@ pub struct Settings {
     pub symbols: Vec<String>,
     /// More lines for a section: `("session", "timeout_seconds = 2")`.
     pub more: Vec<(&'static str, String)>,
+    /// Text for the end of the file: more `[[account]]` or `[[firm]]`.
+    pub after_accounts: String,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             accounts: 16,
             symbols: vec!["AAPL".to_owned()],
             more: Vec::new(),
+            after_accounts: String::new(),
         }
     }
 }
@@ -114,6 +117,7 @@ impl Settings {
             "[[firm]]\nname = \"DEMO\"\n\n[[account]]\nuser = \"C00001\"\ncount = {}\nfirm = \"DEMO\"\npassword_hash = {PASSWORD_HASH:?}\n",
             self.accounts
         );
+        out.push_str(&self.after_accounts);
         out
     }
 

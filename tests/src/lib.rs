@@ -6,4 +6,5 @@ pub mod engine;
 pub mod ping;
 pub mod process;
 pub mod skip;
+pub mod soup;
 pub mod veth;

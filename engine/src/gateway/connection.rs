@@ -43,6 +43,7 @@ pub struct Connection {
     output: Vec<u8>,
     written: usize,
     tls: Option<Box<ServerConnection>>,
+    said_goodbye: bool,
     pub heard: Instant,
     pub sent: Instant,
 }
@@ -73,6 +74,7 @@ impl Connection {
             output: Vec::new(),
             written: 0,
             tls,
+            said_goodbye: false,
             heard: now,
             sent: now,
         })
@@ -88,19 +90,18 @@ impl Connection {
 
     /// Takes what has arrived.
     pub fn read(&mut self, now: Instant) {
-        let mut bytes = [0; READ_BYTES];
         let outcome = match &mut self.tls {
-            None => self.stream.read(&mut bytes),
-            Some(tls) => read_tls(tls, &mut self.stream, &mut bytes),
+            None => read_plain(&mut self.stream, &mut self.input),
+            Some(tls) => read_tls(tls, &mut self.stream, &mut self.input),
         };
         match outcome {
             Ok(0) => self.stage = Stage::Gone,
-            Ok(count) => {
-                self.heard = now;
-                self.input.extend_from_slice(&bytes[..count]);
-            }
+            Ok(_) => self.heard = now,
             Err(error) if is_passing(&error) => {}
-            Err(_) => self.stage = Stage::Gone,
+            Err(error) => {
+                tracing::info!(from = %self.from, %error, "a connection is closed");
+                self.stage = Stage::Gone;
+            }
         }
     }
 
@@ -116,9 +117,25 @@ impl Connection {
         if self.written == self.output.len() {
             self.output.clear();
             self.written = 0;
-            if self.stage == Stage::Closing && !self.wants_to_write() {
+            if self.stage == Stage::Closing {
+                self.say_goodbye();
+            }
+        }
+    }
+
+    /// Everything is written: TLS has a last word, without which the client must take the end for a cut.
+    fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && !self.said_goodbye
+        {
+            self.said_goodbye = true;
+            tls.send_close_notify();
+            if write_tls(tls, &mut self.stream, &[], &mut 0).is_err() {
                 self.stage = Stage::Gone;
             }
+        }
+        if !self.wants_to_write() {
+            self.stage = Stage::Gone;
         }
     }
 
@@ -186,13 +203,36 @@ fn write_plain(stream: &mut TcpStream, output: &[u8], written: &mut usize) -> io
     Ok(())
 }
 
-/// Reads records until one gives plain bytes; `Ok(0)` is the end.
-fn read_tls(tls: &mut ServerConnection, stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
-    if tls.read_tls(stream)? == 0 {
+/// Appends what the socket has, up to a limit, and returns its length; 0 is the end.
+fn read_plain(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
+    let mut bytes = [0; READ_BYTES];
+    let count = stream.read(&mut bytes)?;
+    input.extend_from_slice(&bytes[..count]);
+    Ok(count)
+}
+
+/// Takes what the socket has, up to a limit, and appends everything that could be decrypted: what stayed in the TLS session would
+/// not make the socket readable again. `Ok(0)` is the end.
+fn read_tls(tls: &mut ServerConnection, stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
+    let received = tls.read_tls(stream)?;
+    if received == 0 {
         return Ok(0);
     }
-    tls.process_new_packets().map_err(io::Error::other)?;
-    tls.reader().read(bytes)
+    if let Err(error) = tls.process_new_packets() {
+        // The client is told by an alert, if it still listens; the connection ends either way.
+        let _ = tls.write_tls(stream);
+        return Err(io::Error::other(format!("TLS: {error}")));
+    }
+    let (mut bytes, before) = ([0; READ_BYTES], input.len());
+    loop {
+        match tls.reader().read(&mut bytes) {
+            // The client has closed its side; what it said before is taken first.
+            Ok(0) => return Ok(input.len() - before),
+            Ok(count) => input.extend_from_slice(&bytes[..count]),
+            Err(error) if is_passing(&error) => return Ok(received),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn write_tls(

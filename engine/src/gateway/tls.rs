@@ -1,6 +1,6 @@
 //! TLS for the gateway, by rustls: reads certificate and key. Connections hold their own sessions.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +12,11 @@ pub fn server(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("gateway.tls_certificate {}", certificate.display()))?;
+    ensure!(
+        !chain.is_empty(),
+        "gateway.tls_certificate {}: no certificate in it; expected PEM, -----BEGIN CERTIFICATE-----",
+        certificate.display()
+    );
     let secret =
         PrivateKeyDer::from_pem_file(key).with_context(|| format!("gateway.tls_key {}", key.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

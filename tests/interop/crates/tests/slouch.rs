@@ -2,12 +2,13 @@
 
 use slouch::msg::{
     AccountQuery, CancelOrder, DisableOrderEntry, EnableOrderEntry, EnterOrder, MassCancel, ModifyOrder,
-    OuchRequest, OuchResponse, ReplaceOrder,
+    OuchRequest, OuchResponse, ReplaceOrder, TagValue,
 };
 use slouch::types::{
-    Capacity, CrossType, Display, Mpid, OrderToken, Price, Side, StockSymbol, TimeInForce, UserRefNum,
+    Capacity, CrossType, Display, EventCode, Mpid, OrderToken, Price, Side, StockSymbol, TimeInForce,
+    UserRefNum,
 };
-use wire::ouch::{Inbound, outbound, tag};
+use wire::ouch::{AppendageBuilder, Inbound, outbound, tag};
 
 fn number(value: u32) -> UserRefNum {
     let mut number = UserRefNum::new();
@@ -187,4 +188,150 @@ fn slouch_decodes_what_we_encode() {
     assert!(
         matches!(parsed(&out[..length]), OuchResponse::OrderRestated(message) if message.user_ref_num().val() == 8)
     );
+}
+
+/// What the first test of this direction leaves: the rest of the messages that the engine, or a venue like it, may send.
+#[test]
+fn slouch_decodes_the_other_messages_that_we_encode() {
+    let mut out = [0; 256];
+    let channel = [2, tag::USER_REF_IDX, 1];
+    let timestamp = 34_200_000_000_007;
+
+    let length = outbound::SystemEvent { timestamp, event_code: b'S' }.write(&mut out);
+    let OuchResponse::SystemEvent(message) = parsed(&out[..length]) else { panic!("another type") };
+    assert_eq!(message.event_code(), EventCode::StartOfDay);
+
+    let prevented = outbound::AiqCanceled {
+        timestamp,
+        user_ref_num: 8,
+        decrement_shares: 30,
+        reason: b'Q',
+        quantity_prevented_from_trading: 40,
+        execution_price: 1_500_000,
+        liquidity_flag: b'A',
+        aiq_strategy: b'O',
+    };
+    let length = prevented.write(&channel, &mut out);
+    let OuchResponse::AiqCanceled(message) = parsed(&out[..length]) else { panic!("another type") };
+    assert_eq!((message.decrement_shares(), message.quantity_prevented()), (30, 40));
+    assert_eq!(message.user_ref_num().val(), 8);
+
+    let broken = outbound::BrokenTrade {
+        timestamp,
+        user_ref_num: 8,
+        match_number: 12,
+        reason: b'S',
+        cl_ord_id: *b"TOKEN 8       ",
+    };
+    let length = broken.write(&channel, &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::BrokenTrade(message) if message.match_number() == 12)
+    );
+
+    let length = outbound::CancelPending { timestamp, user_ref_num: 9 }.write(&channel, &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::CancelPending(message) if message.user_ref_num().val() == 9)
+    );
+    let length = outbound::CancelReject { timestamp, user_ref_num: 10 }.write(&channel, &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::CancelRejected(message) if message.user_ref_num().val() == 10)
+    );
+
+    let priority = outbound::OrderPriorityUpdate {
+        timestamp,
+        user_ref_num: 11,
+        price: 1_499_900,
+        display: b'Y',
+        order_reference_number: 101,
+    };
+    let length = priority.write(&channel, &mut out);
+    let OuchResponse::OrderPriorityUpdate(message) = parsed(&out[..length]) else { panic!("another type") };
+    assert_eq!((message.user_ref_num().val(), message.order_ref_num()), (11, 101));
+
+    let all =
+        outbound::MassCancelResponse { timestamp, user_ref_num: 12, firm: *b"DEMO", symbol: *b"MSFT    " };
+    let length = all.write(&[], &mut out);
+    let OuchResponse::MassCancelResponse(message) = parsed(&out[..length]) else { panic!("another type") };
+    assert_eq!(message.user_ref_num().val(), 12);
+    assert_eq!(message.firm(), Mpid::from("DEMO").expect("firm"));
+    assert_eq!(message.symbol(), StockSymbol::from("MSFT").expect("symbol"));
+
+    let firm = *b"DEMO";
+    let length =
+        outbound::DisableOrderEntryResponse { timestamp, user_ref_num: 13, firm }.write(&[], &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::DisableOrderEntryResponse(message) if message.user_ref_num().val() == 13)
+    );
+    let length =
+        outbound::EnableOrderEntryResponse { timestamp, user_ref_num: 14, firm }.write(&[], &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::EnableOrderEntryResponse(message) if message.user_ref_num().val() == 14)
+    );
+
+    let length =
+        outbound::AccountQueryResponse { timestamp, next_user_ref_num: 15 }.write(&channel, &mut out);
+    assert!(
+        matches!(parsed(&out[..length]), OuchResponse::AccountQueryResponse(message) if message.next_user_ref_num().val() == 15)
+    );
+}
+
+/// Optional fields both ways: what follows the fixed part of a message.
+#[test]
+fn appendages_are_read_alike_by_both() {
+    let mut order = EnterOrder::assert_new(
+        number(3),
+        Side::Buy,
+        1000,
+        StockSymbol::from("AAPL").expect("symbol"),
+        Price::new(1_500_000).expect("price"),
+        TimeInForce::Day,
+        Display::Visible,
+        Capacity::Agency,
+        false,
+        CrossType::ContinuousMarket,
+        OrderToken::from("TOKEN 3").expect("token"),
+    );
+    let options = [
+        TagValue::Firm(Mpid::from("DEMO").expect("firm")),
+        TagValue::MinQty(200),
+        TagValue::MaxFloor(100),
+        TagValue::PostOnly(true),
+        TagValue::GroupId(7),
+        TagValue::SharesLocated(true),
+        TagValue::UserRefIndex(5),
+    ];
+    for option in options {
+        order.add_option(option).expect("an option of Enter Order");
+    }
+    let bytes = OuchRequest::EnterOrder(order).encode();
+    let Ok(Inbound::EnterOrder(order)) = Inbound::decode(&bytes) else { panic!("{bytes:02x?}") };
+    let appendage = order.appendage();
+    assert_eq!(appendage.get_alpha4(tag::FIRM), Some(*b"DEMO"));
+    assert_eq!((appendage.get_u32(tag::MIN_QTY), appendage.get_u32(tag::MAX_FLOOR)), (Some(200), Some(100)));
+    assert_eq!((appendage.get_u8(tag::POST_ONLY), appendage.get_u16(tag::GROUP_ID)), (Some(b'P'), Some(7)));
+    assert_eq!(
+        (appendage.get_u8(tag::SHARES_LOCATED), appendage.get_u8(tag::USER_REF_IDX)),
+        (Some(b'Y'), Some(5))
+    );
+
+    // Its parser stops after the first element, so each comes alone.
+    let elements = [
+        (
+            AppendageBuilder::new().u64(tag::SECONDARY_ORD_REF_NUM, 77).as_bytes().to_vec(),
+            TagValue::SecondaryOrdRefNum(77),
+        ),
+        (
+            AppendageBuilder::new().u32(tag::DISPLAY_QUANTITY, 100).as_bytes().to_vec(),
+            TagValue::DisplayQuantity(100),
+        ),
+        (AppendageBuilder::new().u8(tag::USER_REF_IDX, 5).as_bytes().to_vec(), TagValue::UserRefIndex(5)),
+    ];
+    for (ours, theirs) in elements {
+        let restated =
+            outbound::OrderRestated { timestamp: 34_200_000_000_008, user_ref_num: 3, reason: b'R' };
+        let mut out = [0; 256];
+        let length = restated.write(&ours, &mut out);
+        let OuchResponse::OrderRestated(message) = parsed(&out[..length]) else { panic!("another type") };
+        assert_eq!(message.options(), &[theirs]);
+    }
 }

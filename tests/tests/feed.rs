@@ -5,10 +5,10 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netio::random::{Random, seed_from_environment};
-use pitlane_tests::client::{Client, enter};
+use pitlane_tests::client::Client;
 use pitlane_tests::engine::{Engine, Folder, PASSWORD, Settings};
 use pitlane_tests::process::{Process, binary};
 use pitlane_tests::skip::can_make_hosts;
@@ -114,7 +114,7 @@ impl Receiver {
 
     fn messages(&self) -> Vec<Vec<u8>> {
         let bytes = std::fs::read(&self.record).expect("a recording");
-        let mut frames = Frames::new(&bytes);
+        let mut frames = Frames::new(&*bytes);
         let mut messages = Vec::new();
         while let Some(message) = frames.next_frame().expect("whole frames") {
             messages.push(message.to_vec());

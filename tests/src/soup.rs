@@ -1,5 +1,4 @@
-//! A SoupBinTCP client over any stream, for the suites: order entry over TCP and TLS, replays, snapshots. Does as it is told; it
-//! sends heartbeats only when asked to wait.
+//! A SoupBinTCP client over any stream, for the suites: order entry over TCP and TLS, replays, snapshots. Does as it is told.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +19,10 @@ pub struct SoupClient<S> {
     pub stream: S,
     pub accepted: LoginAccepted,
     input: Vec<u8>,
+    /// When the last heartbeat was sent.
     heartbeat: Instant,
+    /// Sends heartbeats while it waits. Without them it is given up after the session's timeout.
+    pub heartbeats: bool,
 }
 
 /// A TCP connection whose reads do not wait for long.
@@ -41,7 +43,8 @@ impl<S: Read + Write> SoupClient<S> {
             requested_sequence: sequence,
         };
         let accepted = LoginAccepted { session: ANY_SESSION, sequence: 0 };
-        let mut client = Self { stream, accepted, input: Vec::new(), heartbeat: Instant::now() };
+        let mut client =
+            Self { stream, accepted, input: Vec::new(), heartbeat: Instant::now(), heartbeats: true };
         client.send(&Packet::LoginRequest(request))?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -94,7 +97,7 @@ impl<S: Read + Write> SoupClient<S> {
     pub fn receive_within(&mut self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
-            if self.heartbeat.elapsed() > HEARTBEAT_INTERVAL {
+            if self.heartbeats && self.heartbeat.elapsed() > HEARTBEAT_INTERVAL {
                 self.heartbeat = Instant::now();
                 self.send(&Packet::ClientHeartbeat)?;
             }

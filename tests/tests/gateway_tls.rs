@@ -19,6 +19,8 @@ use wire::ouch::outbound::{OrderAcceptedView, OrderCanceledView, OrderExecutedVi
 use wire::soupbintcp::Packet;
 
 const PRICE: u64 = 1_500_000;
+/// Plain bytes in a TLS record (RFC 8446 section 5.1).
+const LARGEST_RECORD: usize = 1 << 14;
 const NAME: &str = "venue.example";
 
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
@@ -163,15 +165,17 @@ fn everything_in_large_tls_records_is_taken_at_once() {
         let stream = tls(venue.gateway, &venue.certificate, versions);
         let mut client = SoupClient::log_in(stream, &user(4), PASSWORD, 0).expect("logged in");
         let first = 1 + 1000 * u32::from(versions[0] == &rustls::version::TLS13);
-        // 500 orders are 25 KB: a record of 16 KiB, and what is left.
-        let mut frames = Vec::new();
-        for urn in first..first + 500 {
+        // Nothing follows that would make the engine look again.
+        client.heartbeats = false;
+        let (mut frames, mut next) = (Vec::new(), first);
+        while frames.len() < LARGEST_RECORD + 1000 {
             let mut frame = [0; 128];
-            let length = Packet::UnsequencedData(&enter(urn, b'B', 10, PRICE)).write_frame(&mut frame);
+            let length = Packet::UnsequencedData(&enter(next, b'B', 10, PRICE)).write_frame(&mut frame);
             frames.extend_from_slice(&frame[..length]);
+            next += 1;
         }
         client.stream.write_all(&frames).expect("sent");
-        for urn in first..first + 500 {
+        for urn in first..next {
             let accepted = client.receive(b'A').expect("Accepted");
             assert_eq!(OrderAcceptedView::parse(&accepted).map(|it| it.user_ref_num()), Ok(urn));
         }

@@ -40,6 +40,8 @@ const END_ATTEMPTS: u32 = 10_000;
 /// How often the end of the feed is told, and how far apart.
 const END_REPETITIONS: u32 = 3;
 const END_PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks at what the disk has; END_ATTEMPTS of them are longer than any sync that is not an outage.
+const END_DISK_PAUSE: Duration = Duration::from_micros(100);
 
 /// Everything one shard's thread owns.
 pub struct Runner<P: Port, L: Log> {
@@ -370,11 +372,18 @@ impl<P: Port, L: Log> Runner<P, L> {
             return Ok(());
         };
         for _ in 0..END_ATTEMPTS {
-            if !publisher.waits(stream) {
+            if self.gate.is_some() {
+                publisher.release(stream.next(), self.core.last, self.core.log.releasable());
+            }
+            if publisher.waits(stream) {
+                publisher.publish(stream, &mut self.port, now.monotonic_ns);
+                self.port.flush()?;
+            } else if stream.sent() < stream.next() {
+                // Only the disk is still awaited.
+                std::thread::sleep(END_DISK_PAUSE);
+            } else {
                 break;
             }
-            publisher.publish(stream, &mut self.port, now.monotonic_ns);
-            self.port.flush()?;
         }
         for _ in 0..END_REPETITIONS {
             publisher.say_end(stream, &mut self.port);

@@ -8,7 +8,8 @@
 use core::hint::black_box;
 
 use crate::ladder::NIL;
-use crate::market::{Market, book_ladder, own_key};
+use crate::level::Level;
+use crate::market::{Market, book_ladder, limit_key, own_key};
 use crate::types::{OrderKey, Party, Side};
 
 /// Messages warmed together: a full receive batch.
@@ -81,8 +82,10 @@ impl Market {
         for (handle, key) in handles.iter_mut().zip(keys) {
             *handle = self.lookup.warm_index(*key);
         }
-        // New orders: tick size, both sides' ladders and the owner; the leaf; the level; the order to queue behind.
+        // New orders: tick size, both sides' ladders and the owner; the leaf; the level; the order to queue behind. If it
+        // will trade: the best level of the other side, the order in front, where that is filed.
         let mut levels = [NIL; WARM_MAX];
+        let mut makers = [NIL; WARM_MAX];
         for (level, entry) in levels.iter_mut().zip(entries) {
             sum ^= self.lookup.warm_latest(entry.party);
             sum ^= self.ladders.get(book_ladder(entry.instrument, entry.side)).map_or(0, |it| it.best_key());
@@ -91,10 +94,15 @@ impl Market {
         for (handle, key) in handles.iter_mut().zip(keys) {
             *handle = self.lookup.warm_slot(*handle, *key);
         }
-        for (level, entry) in levels.iter_mut().zip(entries) {
-            let key = own_key(entry.side, entry.price / (*level).max(1));
-            let ladder = self.ladders.get(book_ladder(entry.instrument, entry.side));
-            *level = ladder.map_or(NIL, |ladder| ladder.warm(&self.nodes, key));
+        for ((level, maker), entry) in levels.iter_mut().zip(&mut makers).zip(entries) {
+            let tick = entry.price / (*level).max(1);
+            let own = book_ladder(entry.instrument, entry.side);
+            *level = self.ladders.get(own).map_or(NIL, |it| it.warm(&self.nodes, own_key(entry.side, tick)));
+            if let Some(opposite) = self.ladders.get(own ^ 1)
+                && opposite.best_key() <= limit_key(entry.side, tick)
+            {
+                *maker = opposite.best_level();
+            }
         }
         for ((handle, next), previous) in
             handles.iter_mut().zip(&mut nexts).zip(&mut previous).take(keys.len())
@@ -103,16 +111,21 @@ impl Market {
                 (*handle, *next, *previous) = (order.level, order.next, order.previous);
             }
         }
-        for level in &mut levels[..entries.len()] {
+        for (level, maker) in levels.iter_mut().zip(&mut makers).take(entries.len()) {
             *level = self.levels.peek(*level).map_or(NIL, |level| level.displayed.tail);
+            *maker = self.levels.peek(*maker).map_or(NIL, Level::front);
         }
         for ((level, next), previous) in handles.iter_mut().zip(&nexts).zip(&previous).take(keys.len()) {
             sum ^= self.orders.peek(*next).map_or(0, |order| order.open);
             sum ^= self.orders.peek(*previous).map_or(0, |order| order.open);
             *level = self.levels.peek(*level).map_or(NIL, |level| level.ladder);
         }
-        for tail in &levels[..entries.len()] {
+        for (tail, maker) in levels.iter().zip(&mut makers).take(entries.len()) {
             sum ^= self.orders.peek(*tail).map_or(0, |order| order.open);
+            *maker = self.orders.peek(*maker).map_or(NIL, |order| self.lookup.warm_index(order.key()));
+        }
+        for bucket in &makers[..entries.len()] {
+            sum ^= self.lookup.warm_bucket(*bucket);
         }
         for ladder in &handles[..keys.len()] {
             sum ^= self.ladders.get(*ladder as usize).map_or(0, |ladder| ladder.warm_leaf(&self.nodes));

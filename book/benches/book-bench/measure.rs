@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use book::{Market, OrderKey, WARM_MAX, WarmList};
+use book::{Market, OrderKey, WARM_INSTRUMENTS, WARM_MAX, WarmList};
 use hdrhistogram::Histogram;
 use nix::time::ClockId;
 
@@ -21,8 +21,15 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     OneByOne,
-    /// In full receive batches, each warmed first, as a shard with many instruments does.
+    /// In full receive batches, each warmed first.
     Batches,
+}
+
+impl Delivery {
+    /// As a shard does it that has so many instruments.
+    pub fn of_a_shard(instruments: u32) -> Self {
+        if instruments >= WARM_INSTRUMENTS { Self::Batches } else { Self::OneByOne }
+    }
 }
 
 /// A flow under way: the first part has warmed everything up, the rest is measured piece by piece.
@@ -78,7 +85,7 @@ impl<'a> Run<'a> {
     }
 
     /// The next part at a fixed rate. Each message counts from the moment it was due, however late the one before it ended.
-    pub fn open_loop(&mut self, interval: Duration) -> Histogram<u64> {
+    pub fn open_loop(&mut self, interval: Duration) -> Paced {
         let messages = self.pieces.next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             apply(&mut self.market, message, &mut self.digest);
@@ -86,7 +93,7 @@ impl<'a> Run<'a> {
     }
 
     /// The same loop for the same time without a book: what the machine itself does to it.
-    pub fn empty_loop(&self, interval: Duration) -> Histogram<u64> {
+    pub fn empty_loop(&self, interval: Duration) -> Paced {
         let messages = self.pieces.clone().next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             std::hint::black_box(message);
@@ -94,19 +101,53 @@ impl<'a> Run<'a> {
     }
 }
 
-fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Histogram<u64> {
-    let mut histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
+/// Two readings of the clock further apart than this, with no message between them, are a stall of the machine: the loop
+/// was not running. A reading takes 25 ns.
+const STALL_NS: u64 = 500;
+
+/// Times of messages at a fixed rate, in nanoseconds.
+pub struct Paced {
+    pub all: Histogram<u64>,
+    /// Without those that a stall seen while the loop was idle held up. What a stall within the work of a message costs
+    /// stays in, as do the messages behind it: there it cannot be told from the work.
+    pub undisturbed: Histogram<u64>,
+}
+
+impl Paced {
+    pub fn held_up_share(&self) -> f64 {
+        1.0 - self.undisturbed.len() as f64 / self.all.len().max(1) as f64
+    }
+}
+
+fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Paced {
+    let histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
+    let mut paced = Paced { all: histogram.clone(), undisturbed: histogram };
     let interval = interval.as_nanos() as u64;
     let start = Instant::now();
+    let mut last = 0;
+    // From a stall that ends after a message was due until a message is waited for again.
+    let mut held_up = false;
     for (number, message) in (0..).zip(messages) {
         let due = number * interval;
-        while (start.elapsed().as_nanos() as u64) < due {
+        loop {
+            let now = start.elapsed().as_nanos() as u64;
+            let stalled = now - last > STALL_NS;
+            last = now;
+            if now >= due {
+                held_up |= stalled;
+                break;
+            }
+            held_up = false;
             std::hint::spin_loop();
         }
         work(message);
-        histogram.saturating_record(start.elapsed().as_nanos() as u64 - due);
+        last = start.elapsed().as_nanos() as u64;
+        paced.all.saturating_record(last - due);
+        if !held_up {
+            paced.undisturbed.saturating_record(last - due);
+        }
     }
-    histogram
+    paced
 }
 
 /// Announces the message to a market that warms its batches.

@@ -8,7 +8,7 @@ use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
-use book::{CrossKind, Market, TradingState};
+use book::{CrossKind, Market, TradingState, WarmList};
 
 /// A version that is read is never dropped: old snapshots must stay readable.
 const VERSION: u16 = 1;
@@ -137,6 +137,7 @@ impl Shard {
             expired_to,
             day: (0, 0),
             counters: ShardCounters::default(),
+            warm_list: WarmList::default(),
         })
     }
 }

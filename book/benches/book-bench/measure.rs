@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use book::{Market, OrderKey, WARM_INSTRUMENTS, WARM_MAX, WarmList};
-use hdrhistogram::Histogram;
 use nix::time::ClockId;
 
 use crate::digest::Digest;
@@ -84,8 +83,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The next part at a fixed rate. Each message counts from the moment it was due, however late the one before it ended.
-    pub fn open_loop(&mut self, interval: Duration) -> Paced {
+    /// The next part at a fixed rate: nanoseconds of each message, counted from the moment it was due, however late the one
+    /// before it ended.
+    pub fn open_loop(&mut self, interval: Duration) -> Vec<u32> {
         let messages = self.pieces.next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             apply(&mut self.market, message, &mut self.digest);
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
     }
 
     /// The same loop for the same time without a book: what the machine itself does to it.
-    pub fn empty_loop(&self, interval: Duration) -> Paced {
+    pub fn empty_loop(&self, interval: Duration) -> Vec<u32> {
         let messages = self.pieces.clone().next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             std::hint::black_box(message);
@@ -101,53 +101,40 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Two readings of the clock further apart than this, with no message between them, are a stall of the machine: the loop
-/// was not running. A reading takes 25 ns.
-const STALL_NS: u64 = 500;
-
-/// Times of messages at a fixed rate, in nanoseconds.
-pub struct Paced {
-    pub all: Histogram<u64>,
-    /// Without those that a stall seen while the loop was idle held up. What a stall within the work of a message costs
-    /// stays in, as do the messages behind it: there it cannot be told from the work.
-    pub undisturbed: Histogram<u64>,
-}
-
-impl Paced {
-    pub fn held_up_share(&self) -> f64 {
-        1.0 - self.undisturbed.len() as f64 / self.all.len().max(1) as f64
-    }
-}
-
-fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Paced {
-    let histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
-    let mut paced = Paced { all: histogram.clone(), undisturbed: histogram };
+fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Vec<u32> {
+    // Written once before the clock starts: no page is missing while it runs.
+    let mut times = vec![u32::MAX; messages.len()];
     let interval = interval.as_nanos() as u64;
     let start = Instant::now();
-    let mut last = 0;
-    // From a stall that ends after a message was due until a message is waited for again.
-    let mut held_up = false;
-    for (number, message) in (0..).zip(messages) {
+    for ((number, message), time) in (0..).zip(messages).zip(&mut times) {
         let due = number * interval;
-        loop {
-            let now = start.elapsed().as_nanos() as u64;
-            let stalled = now - last > STALL_NS;
-            last = now;
-            if now >= due {
-                held_up |= stalled;
-                break;
-            }
-            held_up = false;
+        while (start.elapsed().as_nanos() as u64) < due {
             std::hint::spin_loop();
         }
         work(message);
-        last = start.elapsed().as_nanos() as u64;
-        paced.all.saturating_record(last - due);
-        if !held_up {
-            paced.undisturbed.saturating_record(last - due);
-        }
+        *time = (start.elapsed().as_nanos() as u64 - due).try_into().unwrap_or(u32::MAX);
     }
-    paced
+    times
+}
+
+/// The value that a share of the times does not exceed.
+pub fn quantile(times: &mut [u32], share: f64) -> f64 {
+    let rank = (times.len() as f64 * share).ceil() as usize;
+    let at = rank.clamp(1, times.len().max(1)) - 1;
+    if times.is_empty() { 0.0 } else { f64::from(*times.select_nth_unstable(at).1) }
+}
+
+/// The median time of each message over identical runs. What the book itself does slowly it does in every run; a stall of
+/// the machine meets other messages each time.
+pub fn median_by_message(runs: &[Vec<u32>]) -> Vec<u32> {
+    let count = runs.iter().map(Vec::len).min().unwrap_or(0);
+    let mut times = vec![0; runs.len()];
+    let median = |message: usize| {
+        times.iter_mut().zip(runs).for_each(|(time, run)| *time = run[message]);
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    (0..count).map(median).collect()
 }
 
 /// Announces the message to a market that warms its batches.

@@ -239,6 +239,12 @@ impl Lookup {
         })
     }
 
+    /// Touches a bucket from which an order may be removed.
+    #[inline]
+    pub fn warm_bucket(&self, bucket: u32) -> u32 {
+        self.buckets.get(bucket as usize).map_or(0, |node| node.live)
+    }
+
     /// Where a new order of this party will probably be filed.
     #[inline]
     pub fn warm_latest(&self, party: Party) -> u32 {

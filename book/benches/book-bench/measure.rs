@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use book::{Market, OrderKey, WARM_MAX, WarmList};
-use hdrhistogram::Histogram;
+use book::{Market, OrderKey, WARM_INSTRUMENTS, WARM_MAX, WarmList};
 use nix::time::ClockId;
 
 use crate::digest::Digest;
@@ -21,8 +20,15 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     OneByOne,
-    /// In full receive batches, each warmed first, as a shard with many instruments does.
+    /// In full receive batches, each warmed first.
     Batches,
+}
+
+impl Delivery {
+    /// As a shard does it that has so many instruments.
+    pub fn of_a_shard(instruments: u32) -> Self {
+        if instruments >= WARM_INSTRUMENTS { Self::Batches } else { Self::OneByOne }
+    }
 }
 
 /// A flow under way: the first part has warmed everything up, the rest is measured piece by piece.
@@ -77,8 +83,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The next part at a fixed rate. Each message counts from the moment it was due, however late the one before it ended.
-    pub fn open_loop(&mut self, interval: Duration) -> Histogram<u64> {
+    /// The next part at a fixed rate: nanoseconds of each message, counted from the moment it was due, however late the one
+    /// before it ended.
+    pub fn open_loop(&mut self, interval: Duration) -> Vec<u32> {
         let messages = self.pieces.next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             apply(&mut self.market, message, &mut self.digest);
@@ -86,7 +93,7 @@ impl<'a> Run<'a> {
     }
 
     /// The same loop for the same time without a book: what the machine itself does to it.
-    pub fn empty_loop(&self, interval: Duration) -> Histogram<u64> {
+    pub fn empty_loop(&self, interval: Duration) -> Vec<u32> {
         let messages = self.pieces.clone().next().unwrap_or(&[]);
         at_rate(messages, interval, |message| {
             std::hint::black_box(message);
@@ -94,19 +101,40 @@ impl<'a> Run<'a> {
     }
 }
 
-fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Histogram<u64> {
-    let mut histogram = Histogram::new_with_max(10_000_000_000, 3).expect("constant, valid bounds");
+fn at_rate(messages: &[Message], interval: Duration, mut work: impl FnMut(&Message)) -> Vec<u32> {
+    // Written once before the clock starts: no page is missing while it runs.
+    let mut times = vec![u32::MAX; messages.len()];
     let interval = interval.as_nanos() as u64;
     let start = Instant::now();
-    for (number, message) in (0..).zip(messages) {
+    for ((number, message), time) in (0..).zip(messages).zip(&mut times) {
         let due = number * interval;
         while (start.elapsed().as_nanos() as u64) < due {
             std::hint::spin_loop();
         }
         work(message);
-        histogram.saturating_record(start.elapsed().as_nanos() as u64 - due);
+        *time = (start.elapsed().as_nanos() as u64 - due).try_into().unwrap_or(u32::MAX);
     }
-    histogram
+    times
+}
+
+/// The value that a share of the times does not exceed.
+pub fn quantile(times: &mut [u32], share: f64) -> f64 {
+    let rank = (times.len() as f64 * share).ceil() as usize;
+    let at = rank.clamp(1, times.len().max(1)) - 1;
+    if times.is_empty() { 0.0 } else { f64::from(*times.select_nth_unstable(at).1) }
+}
+
+/// The median time of each message over identical runs. What the book itself does slowly it does in every run; a stall of
+/// the machine meets other messages each time.
+pub fn median_by_message(runs: &[Vec<u32>]) -> Vec<u32> {
+    let count = runs.iter().map(Vec::len).min().unwrap_or(0);
+    let mut times = vec![0; runs.len()];
+    let median = |message: usize| {
+        times.iter_mut().zip(runs).for_each(|(time, run)| *time = run[message]);
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    (0..count).map(median).collect()
 }
 
 /// Announces the message to a market that warms its batches.

@@ -52,12 +52,9 @@ pub fn median(values: &[f64]) -> f64 {
 
 impl Report {
     /// Adds the median of the rounds under a name and prints it.
-    pub fn add(&mut self, name: &str, unit: &'static str, budget: Budget, rounds: &[f64]) {
-        self.add_value(name, unit, budget, median(rounds), rounds);
-    }
-
     #[allow(clippy::print_stdout, reason = "this is the program's output")]
-    pub fn add_value(&mut self, name: &str, unit: &'static str, budget: Budget, value: f64, rounds: &[f64]) {
+    pub fn add(&mut self, name: &str, unit: &'static str, budget: Budget, rounds: &[f64]) {
+        let value = median(rounds);
         let verdict = match budget.kept_by(value) {
             Some(true) => format!("   [{} kept]", budget.text()),
             Some(false) => format!("   [{} MISSED]", budget.text()),

@@ -16,8 +16,9 @@ mod requests;
 mod risk;
 mod state;
 mod trader;
+mod warm;
 
-use book::Market;
+use book::{Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
 use input::{Genesis, Input, Messages, SessionId};
 use instrument::{Instrument, SymbolTable};
@@ -96,6 +97,18 @@ pub struct Shard {
     /// Start and end of the venue's current day, nanoseconds since the Unix epoch.
     day: (u64, u64),
     counters: ShardCounters,
+    /// Empty between messages: what the next ones are about, see `warm`.
+    warm_list: WarmList,
+}
+
+/// Takes the first message off a run of length-prefixed ones.
+#[inline]
+fn next_message<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
+    let (message, next) = after.split_at(length);
+    *rest = next;
+    Some(message)
 }
 
 const NANOSECONDS_PER_DAY: u64 = 86_400_000_000_000;
@@ -115,6 +128,7 @@ impl Shard {
             expired_to: 0,
             day: (0, 0),
             counters: ShardCounters::default(),
+            warm_list: WarmList::default(),
         }
     }
 
@@ -160,10 +174,17 @@ impl Shard {
         trader.next_upstream += u64::from(messages.count);
         self.pass_time(timestamp_ns, out);
         let mut rest = messages.blocks;
-        while let Some((length, after)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
-            let (message, next) = after.split_at(length);
-            rest = next;
+        if self.warming_pays(messages.count) {
+            while !rest.is_empty() {
+                self.warm(session, rest);
+                for _ in 0..WARM_MAX {
+                    let Some(message) = next_message(&mut rest) else { return Ok(()) };
+                    self.message(session, message, timestamp_ns, out);
+                }
+            }
+            return Ok(());
+        }
+        while let Some(message) = next_message(&mut rest) {
             self.message(session, message, timestamp_ns, out);
         }
         Ok(())

@@ -13,7 +13,7 @@ use wire::ouch::{Appendage, AppendageBuilder, reject_reason, tag};
 const BLANK_FIRM: [u8; 4] = [b' '; 4];
 const BLANK_SYMBOL: [u8; 8] = [b' '; 8];
 
-fn channel_of(appendage: Appendage<'_>) -> u8 {
+pub(super) fn channel_of(appendage: Appendage<'_>) -> u8 {
     appendage.get_u8(tag::USER_REF_IDX).unwrap_or(0)
 }
 

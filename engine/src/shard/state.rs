@@ -8,7 +8,7 @@ use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
-use book::{CrossKind, Market, TradingState};
+use book::{CrossKind, Market, TradingState, WarmList};
 
 /// Version 2 adds market makers. A state without any is written as version 1, so that the hash in a snapshot of that
 /// version holds for what is restored from it. A version that is read is never dropped: old snapshots must stay readable.
@@ -148,6 +148,7 @@ impl Shard {
             expired_to,
             day: (0, 0),
             counters: ShardCounters::default(),
+            warm_list: WarmList::default(),
         })
     }
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod ask;
 mod ledger;
+mod many_instruments;
 mod operations;
 mod participants;
 mod random;

@@ -431,10 +431,10 @@ fn reason_code(reason: CancelReason) -> u8 {
     }
 }
 
-/// Letters of tag 29; the specification at hand names the tag but lists no values, so these are Pitlane's.
+/// Letters of tag 29, as `entry` reads them.
 pub fn strategy_code(strategy: SelfMatchStrategy) -> u8 {
     match strategy {
-        SelfMatchStrategy::CancelNewest => b'N',
+        SelfMatchStrategy::CancelNewest => b'W',
         SelfMatchStrategy::CancelOldest => b'O',
         SelfMatchStrategy::CancelBoth => b'B',
         SelfMatchStrategy::Decrement => b'D',

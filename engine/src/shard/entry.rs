@@ -428,6 +428,7 @@ fn parse_terms(
 /// rejected, as an order that did not ask for them would trade differently.
 fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) -> Result<(), u16> {
     let (mut strategy, mut group) = (None, None);
+    let mut disabled = false;
     for (tag, value) in appendage {
         let first = value.first().copied().unwrap_or(0);
         let number = value.iter().fold(0u64, |number, &byte| number << 8 | u64::from(byte));
@@ -459,20 +460,20 @@ fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) ->
                 _ => return Err(reject_reason::OTHER),
             },
             tag::SHARES_LOCATED if !matches!(first, b'Y' | b'N') => return Err(reject_reason::OTHER),
-            tag::AIQ_STRATEGY => {
-                strategy = Some(match first {
-                    b'N' => SelfMatchStrategy::CancelNewest,
-                    b'O' => SelfMatchStrategy::CancelOldest,
-                    b'B' => SelfMatchStrategy::CancelBoth,
-                    b'D' => SelfMatchStrategy::Decrement,
-                    _ => return Err(reject_reason::INVALID_AIQ),
-                });
-            }
+            // Nasdaq's letters of the firm's own level; other levels need owners of firms, which Pitlane does not know. B is Pitlane's.
+            tag::AIQ_STRATEGY => match first {
+                b'N' => disabled = true,
+                b'W' => strategy = Some(SelfMatchStrategy::CancelNewest),
+                b'O' => strategy = Some(SelfMatchStrategy::CancelOldest),
+                b'B' => strategy = Some(SelfMatchStrategy::CancelBoth),
+                b'D' => strategy = Some(SelfMatchStrategy::Decrement),
+                _ => return Err(reject_reason::INVALID_AIQ),
+            },
             tag::AIQ_GROUP_ID => group = Some(number as u32),
             _ => {}
         }
     }
-    if strategy.is_some() || group.is_some() {
+    if !disabled && (strategy.is_some() || group.is_some()) {
         // Groups are the firm's own: the same two letters of two firms do not meet. Never 0, which means no group.
         terms.self_match = Some(SelfMatch {
             group: (u32::from(firm) + 1) << 16 | group.unwrap_or(0),

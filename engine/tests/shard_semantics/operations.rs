@@ -138,7 +138,7 @@ impl Terms {
     pub fn self_match(&self, session: u32) -> Option<SelfMatch> {
         let (group, strategy) = self.aiq?;
         let strategy = match strategy {
-            b'N' => SelfMatchStrategy::CancelNewest,
+            b'W' => SelfMatchStrategy::CancelNewest,
             b'O' => SelfMatchStrategy::CancelOldest,
             b'B' => SelfMatchStrategy::CancelBoth,
             _ => SelfMatchStrategy::Decrement,

@@ -196,7 +196,7 @@ impl Run {
         terms.post_only = self.random.chance(special, 300);
         terms.group = self.random.below(3) as u16;
         if self.random.chance(special, 100) {
-            let strategy = [b'N', b'O', b'B', b'D'][self.random.below(4) as usize];
+            let strategy = [b'W', b'O', b'B', b'D'][self.random.below(4) as usize];
             terms.aiq = Some((1 + self.random.below(2) as u8, strategy));
         }
         terms

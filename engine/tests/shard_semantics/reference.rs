@@ -505,7 +505,7 @@ impl Reference {
                     price: it.price,
                     liquidity: if it.resting { b'A' } else { b'R' },
                     strategy: match it.strategy {
-                        SelfMatchStrategy::CancelNewest => b'N',
+                        SelfMatchStrategy::CancelNewest => b'W',
                         SelfMatchStrategy::CancelOldest => b'O',
                         SelfMatchStrategy::CancelBoth => b'B',
                         SelfMatchStrategy::Decrement => b'D',

@@ -357,7 +357,7 @@ fn channels_number_apart_and_their_answers_say_so() {
     );
     v.on(
         0,
-        sell(6, 1, TEN).channel(3).aiq(*b"XX", b'N'),
+        sell(6, 1, TEN).channel(3).aiq(*b"XX", b'W'),
         "0: accepted 6 S1@10.00 as #7 in 3",
         "add #7 S1@10.00",
     );
@@ -454,16 +454,16 @@ fn a_minimum_is_met_or_nothing_trades() {
 #[test]
 fn fill_or_kill_counts_as_self_match_prevention_would_leave_it() {
     let mut v = Venue::new();
-    v.given(0, &[&sell(1, 50, TEN), &sell(2, 50, TEN).aiq(*b"G1", b'N')]);
+    v.given(0, &[&sell(1, 50, TEN), &sell(2, 50, TEN).aiq(*b"G1", b'W')]);
     v.on(
         1,
-        buy(1, 80, TEN).immediate().minimum(80).aiq(*b"G1", b'N'),
+        buy(1, 80, TEN).immediate().minimum(80).aiq(*b"G1", b'W'),
         "1: accepted 1 B80@10.00 as #3; 1: canceled 1 -80 I",
         "",
     );
     v.on(
         1,
-        buy(2, 50, TEN).immediate().minimum(50).aiq(*b"G1", b'N'),
+        buy(2, 50, TEN).immediate().minimum(50).aiq(*b"G1", b'W'),
         "1: accepted 2 B50@10.00 as #4; 1: executed 2 50@10.00 R !1; 0: executed 1 50@10.00 A !1",
         "executed #1 50 !1",
     );
@@ -518,7 +518,7 @@ fn a_reserve_shows_its_next_part_at_the_back_under_a_new_reference() {
 #[test]
 fn self_match_prevention_answers_both_sides_by_the_incoming_strategy() {
     let cases = [
-        (b'N', "1: accepted 1 B150@10.00 as #3; 1: self-match 1 -150 prevented 100@10.00 RN", ""),
+        (b'W', "1: accepted 1 B150@10.00 as #3; 1: self-match 1 -150 prevented 100@10.00 RW", ""),
         (
             b'O',
             "1: accepted 1 B150@10.00 as #3; 0: self-match 1 -100 prevented 100@10.00 AO; \
@@ -540,17 +540,26 @@ fn self_match_prevention_answers_both_sides_by_the_incoming_strategy() {
     ];
     for (strategy, answers, feed) in cases {
         let mut v = Venue::new();
-        v.given(0, &[&sell(1, 100, TEN).aiq(*b"G1", b'N'), &sell(2, 100, TEN)]);
+        v.given(0, &[&sell(1, 100, TEN).aiq(*b"G1", b'W'), &sell(2, 100, TEN)]);
         let request = buy(1, 150, TEN).aiq(*b"G1", strategy);
         v.on(1, request, answers, feed);
         v.exposures_agree();
     }
+    // N asks for none, whatever the group.
+    let mut v = Venue::new();
+    v.given(0, &[&sell(1, 100, TEN).aiq(*b"G1", b'W')]);
+    v.on(
+        1,
+        buy(1, 100, TEN).aiq(*b"G1", b'N'),
+        "1: accepted 1 B100@10.00 as #2; 1: executed 1 100@10.00 R !1; 0: executed 1 100@10.00 A !1",
+        "executed #1 100 !1",
+    );
     // The same letters of another firm are another group.
     let mut v = Venue::new();
-    v.given(0, &[&sell(1, 100, TEN).aiq(*b"G1", b'N')]);
+    v.given(0, &[&sell(1, 100, TEN).aiq(*b"G1", b'W')]);
     v.on(
         2,
-        buy(1, 100, TEN).aiq(*b"G1", b'N'),
+        buy(1, 100, TEN).aiq(*b"G1", b'W'),
         "2: accepted 1 B100@10.00 as #2; 2: executed 1 100@10.00 R !1; 0: executed 1 100@10.00 A !1",
         "executed #1 100 !1",
     );

@@ -16,6 +16,8 @@ pub mod soup;
 pub mod admin;
 pub mod clock;
 pub mod ports;
+#[cfg(feature = "publish")]
+pub mod publish;
 pub mod recovery;
 pub mod replays;
 pub mod replica;

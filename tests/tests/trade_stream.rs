@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use netio::random::{Random, seed_from_environment};
 use pitlane_tests::client::{Client, user};
-use pitlane_tests::engine::{Engine, Folder, Settings};
+use pitlane_tests::engine::{Engine, Folder, PASSWORD, Settings};
 use pitlane_tests::nats::{Message, Server, program};
 use pitlane_tests::process::{Process, binary};
 use pitlane_tests::skip::skipped;
@@ -72,7 +72,10 @@ impl Place {
 
     fn publish(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("pitlane"));
-        command.args(["publish", "--nats", &self.server.url(), "--config"]).arg(self.config()).args(arguments);
+        command
+            .args(["publish", "--nats", &self.server.url(), "--config"])
+            .arg(self.config())
+            .args(arguments);
         command.stdin(Stdio::null());
         command
     }
@@ -122,14 +125,15 @@ struct Traders {
 
 impl Traders {
     fn new(engine: &Engine, seed: u64) -> Traders {
-        let clients =
-            (1..=CLIENTS).map(|account| Client::open(engine.address(), account).expect("a session"));
-        Traders {
-            random: Random::new(seed),
-            clients: clients.collect(),
-            next: vec![1; CLIENTS],
-            told: vec![Vec::new(); CLIENTS],
-        }
+        let mut clients: Vec<Client> = (1..=CLIENTS)
+            .map(|account| {
+                let mut client = Client::connect(engine.address()).expect("a socket");
+                client.login(&user(account), PASSWORD, 0).expect("a session");
+                client
+            })
+            .collect();
+        let next = clients.iter_mut().map(|client| client.next_user_ref_num().expect("a number")).collect();
+        Traders { random: Random::new(seed), clients, next, told: vec![Vec::new(); CLIENTS] }
     }
 
     fn order(&mut self, client: usize) -> Vec<u8> {
@@ -341,9 +345,6 @@ fn a_stream_that_does_not_fit_the_journal_is_not_continued() {
     let trade = |place: &Place, turns: usize, seed: u64| {
         let mut engine = place.engine();
         let mut traders = Traders::new(&engine, seed);
-        for client in 0..CLIENTS {
-            traders.next[client] = traders.clients[client].next_user_ref_num().expect("a number");
-        }
         (0..turns).for_each(|_| traders.turn());
         engine.process.terminate(PATIENCE).expect("a clean end");
     };
@@ -354,7 +355,12 @@ fn a_stream_that_does_not_fit_the_journal_is_not_continued() {
     copy_folder(&journal, &copy);
     trade(&place, 5, seed + 1);
     let published = place.published();
-    assert!(published.len() > old.len() && published.starts_with(&old), "{} after {}", published.len(), old.len());
+    assert!(
+        published.len() > old.len() && published.starts_with(&old),
+        "{} after {}",
+        published.len(),
+        old.len()
+    );
 
     // The journal of an hour ago: what came after is in the stream and not in the journal.
     std::fs::remove_dir_all(&journal).expect("removed");
@@ -402,8 +408,10 @@ fn a_stream_that_does_not_fit_the_journal_is_not_continued() {
 
 #[test]
 fn records_that_retention_removed_are_named() {
-    let settings = Settings { durability: "process", ..Settings::default() }
-        .with("journal", "segment_bytes = 1048576\nsnapshot_interval = 0\nkeep_snapshots = 1\nretain_segments = false");
+    let settings = Settings { durability: "process", ..Settings::default() }.with(
+        "journal",
+        "segment_bytes = 1048576\nsnapshot_interval = 0\nkeep_snapshots = 1\nretain_segments = false",
+    );
     let Some(place) = Place::new("trade stream and retention", settings) else { return };
     let engine = place.engine();
     let mut traders = Traders::new(&engine, seed());

@@ -49,12 +49,21 @@ impl MessageId {
     }
 }
 
-/// One message, ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+/// Where a message comes from, as far as it takes to go on after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
     pub id: MessageId,
     /// CRC of the record, chained over all before it: which history the message belongs to.
     pub chain: u32,
+    pub match_number: u64,
+    /// It is the last message of its record.
+    pub complete: bool,
+}
+
+/// One message, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub place: Place,
     pub subject: String,
     pub payload: Vec<u8>,
 }
@@ -77,6 +86,8 @@ struct Payload<'a> {
     shard: u32,
     record: u64,
     index: u32,
+    /// The last message of this record.
+    complete: bool,
     timestamp_ns: u64,
     match_number: u64,
     symbol: &'a str,
@@ -138,8 +149,14 @@ impl From<Trade<'_>> for Kept {
 }
 
 impl Encoder<'_> {
-    /// One message for the trade, one for each side's firm; one for an auction as a whole.
-    pub fn encode(&mut self, trade: &Kept, out: &mut impl FnMut(Message)) {
+    /// The messages of a record's trades: one for the trade, one for each side's firm; one for an auction as a whole.
+    pub fn encode(&mut self, trades: &[Kept], out: &mut impl FnMut(Message)) {
+        for (at, trade) in trades.iter().enumerate() {
+            self.one(trade, at + 1 == trades.len(), out);
+        }
+    }
+
+    fn one(&mut self, trade: &Kept, last: bool, out: &mut impl FnMut(Message)) {
         match trade {
             Kept::Continuous { execution, maker_liquidity } => {
                 let Execution { maker, taker, quantity, price, match_number, .. } = execution;
@@ -155,8 +172,8 @@ impl Encoder<'_> {
                 let (buy, sell) = if taker.side.is_buy() { (&taken, &made) } else { (&made, &taken) };
                 let aggressor = if taker.side.is_buy() { "buy" } else { "sell" };
                 self.trade(facts, Some(aggressor), buy, sell, out);
-                self.execution(facts, &taken, out);
-                self.execution(facts, &made, out);
+                self.execution(facts, &taken, false, out);
+                self.execution(facts, &made, last, out);
             }
             Kept::InCross { execution, liquidity } => {
                 let CrossExecution { kind, buy, sell, quantity, price, match_number, .. } = execution;
@@ -169,8 +186,8 @@ impl Encoder<'_> {
                 };
                 let (buy, sell) = (self.order(buy, *liquidity), self.order(sell, *liquidity));
                 self.trade(facts, None, &buy, &sell, out);
-                self.execution(facts, &buy, out);
-                self.execution(facts, &sell, out);
+                self.execution(facts, &buy, false, out);
+                self.execution(facts, &sell, last, out);
             }
             Kept::Cross(Cross { kind, instrument, price, quantity, match_number }) => {
                 let facts = Facts {
@@ -181,7 +198,8 @@ impl Encoder<'_> {
                     cross: Some(*kind),
                 };
                 let symbol = self.symbol(*instrument);
-                self.message("trades", &symbol, &self.payload("cross", facts, &symbol), out);
+                let payload = Payload { complete: last, ..self.payload("cross", facts, &symbol) };
+                self.message("trades", &symbol, &payload, out);
             }
         }
     }
@@ -200,9 +218,9 @@ impl Encoder<'_> {
         self.message("trades", &symbol, &payload, out);
     }
 
-    fn execution(&mut self, facts: Facts, order: &Order, out: &mut impl FnMut(Message)) {
+    fn execution(&mut self, facts: Facts, order: &Order, complete: bool, out: &mut impl FnMut(Message)) {
         let symbol = self.symbol(facts.instrument);
-        let payload = Payload { order: Some(order), ..self.payload("execution", facts, &symbol) };
+        let payload = Payload { complete, order: Some(order), ..self.payload("execution", facts, &symbol) };
         self.message("executions", &order.firm, &payload, out);
     }
 
@@ -215,6 +233,7 @@ impl Encoder<'_> {
             shard,
             record: record.0,
             index: self.index,
+            complete: false,
             timestamp_ns,
             match_number: facts.match_number,
             symbol,
@@ -231,10 +250,10 @@ impl Encoder<'_> {
     fn message(&mut self, kind: &str, name: &str, payload: &Payload<'_>, out: &mut impl FnMut(Message)) {
         let Origin { journal, shard, record, chain, .. } = self.origin;
         let position = Position { record, index: self.index };
+        let (match_number, complete) = (payload.match_number, payload.complete);
         self.index += 1;
         out(Message {
-            id: MessageId { journal, shard, position },
-            chain,
+            place: Place { id: MessageId { journal, shard, position }, chain, match_number, complete },
             subject: format!("{}.{shard}.{kind}.{}", self.prefix, token(name)),
             // Plain structures of strings and integers: there is no way for this to fail.
             payload: serde_json::to_vec(payload).unwrap_or_default(),

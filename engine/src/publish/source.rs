@@ -1,6 +1,6 @@
 //! The journal as a source of messages: a replica of the shard follows it, and what it trades becomes messages, in order. Reads files only.
 
-use super::message::{Encoder, Kept, Message, MessageId, Origin};
+use super::message::{Encoder, Kept, Message, MessageId, Origin, Place};
 use crate::config::Durability;
 use crate::journal::reader::{self, Segment};
 use crate::journal::{Extent, FileStorage, JournalError, Lsn, Tailer};
@@ -8,6 +8,7 @@ use crate::recovery::RecoveryError;
 use crate::replica::{apply, newest_state};
 use crate::shard::input::SessionId;
 use crate::shard::{Outputs, Shard, Trade};
+use crate::snapshot::{self, Meta};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,20 +35,13 @@ impl Origins {
     }
 }
 
-/// The last message in the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Last {
-    pub id: MessageId,
-    pub chain: u32,
-}
-
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// After record; 0: with the first.
     Record(Lsn),
     /// After a message, which must be of this journal.
-    Message(Last),
+    Message(Place),
 }
 
 impl Start {
@@ -98,7 +92,7 @@ pub struct Source {
     /// Everything up to here is in the stream and no longer in `pending`.
     floor: Start,
     /// To be held against the journal when its record comes by.
-    unverified: Option<Last>,
+    unverified: Option<Place>,
     /// Since when `unverified` has not come by although nothing else does.
     behind: Option<Instant>,
     /// Last record read, and its timestamp.
@@ -137,14 +131,27 @@ impl Source {
             }
             start => start,
         };
-        let needed = floor.needed();
-        let state = newest_state(&storage, origins.shard, |meta, _| meta.last < needed)?;
-        let before = state.as_ref().map(|(_, meta)| (meta.last, meta.chain));
-        let journal = Tailer::open(storage, origins.shard, before, origins.extent())
-            .map_err(|error| origins.explain(needed, error))?;
-        let unverified = match floor {
+        let mut unverified = match floor {
             Start::Message(last) => Some(last),
             Start::Record(_) => None,
+        };
+        let needed = floor.needed();
+        let state = newest_state(&storage, origins.shard, |meta, _| meta.last < needed)?;
+        let (state, journal) = match (origins.follow(&storage, state), floor) {
+            (Err(error @ JournalError::TooOld { .. }), Start::Message(last)) => {
+                // Its record is gone. No matter, if nothing was traded between it and a later snapshot.
+                let state = newest_state(&storage, origins.shard, |meta, shard| {
+                    last.complete
+                        && meta.last >= needed
+                        && shard.market().last_match_number() == last.match_number
+                })?;
+                if state.is_none() {
+                    return Err(origins.explain(needed, error));
+                }
+                unverified = None;
+                origins.follow(&storage, state).map_err(|error| origins.explain(needed, error))?
+            }
+            (followed, _) => followed.map_err(|error| origins.explain(needed, error))?,
         };
         let (last, timestamp_ns) =
             state.as_ref().map_or((Lsn::ZERO, 0), |(_, meta)| (meta.last, meta.timestamp_ns));
@@ -169,7 +176,7 @@ impl Source {
     }
 
     /// Goes on after the stream's last message, if it can without reading anything again: not if the stream has lost what it had acknowledged.
-    pub fn resume(&mut self, last: Last) -> bool {
+    pub fn resume(&mut self, last: Place) -> bool {
         let id = self.journal.journal_id();
         let lost = match self.floor {
             Start::Message(floor) => last.id.position < floor.id.position,
@@ -178,7 +185,7 @@ impl Source {
         if lost || id != Some(last.id.journal) {
             return false;
         }
-        while self.pending.front().is_some_and(|message| message.id.position <= last.id.position) {
+        while self.pending.front().is_some_and(|message| message.place.id.position <= last.id.position) {
             self.pending.pop_front();
         }
         self.floor = Start::Message(last);
@@ -195,8 +202,8 @@ impl Source {
 
     /// The oldest pending message is in the stream.
     pub fn acknowledged(&mut self) {
-        if let Some(Message { id, chain, .. }) = self.pending.pop_front() {
-            self.floor = Start::Message(Last { id, chain });
+        if let Some(Message { place, .. }) = self.pending.pop_front() {
+            self.floor = Start::Message(place);
         }
     }
 
@@ -235,7 +242,7 @@ impl Source {
 
     /// Holds the stream's last message against the record just read.
     fn verify(&mut self) -> Result<(), SourceError> {
-        if let Some(Last { id, chain }) = self.unverified
+        if let Some(Place { id, chain, .. }) = self.unverified
             && id.position.record == self.last
         {
             let found = self.journal.chain();
@@ -261,28 +268,40 @@ impl Source {
             chain: self.journal.chain(),
         };
         let mut encoder = Encoder { prefix: &self.origins.prefix, shard, origin, index: 0 };
-        for trade in self.trades.0.drain(..) {
-            encoder.encode(&trade, &mut |message| {
-                let published = match floor {
-                    Start::Record(after) => message.id.position.record <= after,
-                    Start::Message(last) => message.id.position <= last.id.position,
-                };
-                if !published {
-                    self.pending.push_back(message);
-                }
-            });
-        }
+        encoder.encode(&self.trades.0, &mut |message| {
+            let published = match floor {
+                Start::Record(after) => message.place.id.position.record <= after,
+                Start::Message(last) => message.place.id.position <= last.id.position,
+            };
+            if !published {
+                self.pending.push_back(message);
+            }
+        });
+        self.trades.0.clear();
     }
 }
 
+type State = Option<(Shard, Meta)>;
+
 impl Origins {
+    /// The journal after a snapshot, or from its first record on.
+    fn follow(
+        &self,
+        storage: &FileStorage,
+        state: State,
+    ) -> Result<(State, Tailer<FileStorage>), JournalError> {
+        let after = state.as_ref().map(|(_, meta)| (meta.last, meta.chain));
+        let journal = Tailer::open(storage.clone(), self.shard, after, self.extent())?;
+        Ok((state, journal))
+    }
+
     /// A segment that is gone, with what can be done about it.
     fn explain(&self, wanted: Lsn, error: JournalError) -> SourceError {
         let JournalError::TooOld { first, file, .. } = error else {
             return SourceError::Recovery(error.into());
         };
         let storage = FileStorage::read_only(&self.directory);
-        let snapshots = crate::snapshot::list(&storage, self.shard).unwrap_or_default();
+        let snapshots = snapshot::list(&storage, self.shard).unwrap_or_default();
         let snapshots = snapshots.iter().map(|(record, _)| record.0).collect();
         SourceError::Retired { wanted, first, file, snapshots }
     }

@@ -3,13 +3,12 @@
 //! Every message carries `Nats-Expected-Last-Sequence`, so the server takes it only directly after the one before it. Nothing else is relied on:
 //! a message that was sent twice, by us or by another publisher, or that a reconnection delivered late, does not fit and is refused.
 
-use super::message::{Message, MessageId};
-use super::source::Last;
+use super::message::{Message, MessageId, Place};
 use async_nats::connection::State;
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, LastRawMessageErrorKind, StorageType};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, ServerAddr};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -40,7 +39,8 @@ pub enum StreamError {
     )]
     Subjects { stream: String, expected: String, found: Vec<String> },
     #[error(
-        "stream {stream}: message {sequence} has no Nats-Msg-Id and {CHAIN_HEADER} of this publisher: somebody else writes to {subject}"
+        "stream {stream}: message {sequence} is not of this publisher (Nats-Msg-Id, {CHAIN_HEADER}, match_number, complete): somebody else \
+         writes to {subject}"
     )]
     Foreign { stream: String, sequence: u64, subject: String },
     #[error("cannot connect to {servers:?}: {cause}")]
@@ -57,7 +57,7 @@ pub struct End {
     /// Sequence of the last message that it ever took.
     pub sequence: u64,
     /// `None` if no message is left.
-    pub last: Option<Last>,
+    pub last: Option<Place>,
 }
 
 /// A connection to the server and the stream there.
@@ -76,13 +76,7 @@ impl Stream {
         let options = ConnectOptions::new()
             .name(format!("pitlane publish {}", target.subjects))
             .retry_on_initial_connect()
-            .request_timeout(Some(ANSWER_MAX))
-            .event_callback(|event| async move {
-                match event {
-                    Event::Connected => tracing::info!("NATS connected"),
-                    other => tracing::warn!("NATS {other}"),
-                }
-            });
+            .request_timeout(Some(ANSWER_MAX));
         let client = options.connect(target.servers.clone()).await.map_err(|error| StreamError::Connect {
             servers: target.servers.iter().map(|server| server.host().to_owned()).collect(),
             cause: error.to_string(),
@@ -134,9 +128,12 @@ impl Stream {
         let header = |name: &str| message.headers.get(name).map(|value| value.as_str());
         let id = header("Nats-Msg-Id").and_then(MessageId::parse);
         let chain = header(CHAIN_HEADER).and_then(|text| u32::from_str_radix(text, 16).ok());
-        match (id, chain) {
-            (Some(id), Some(chain)) => {
-                Ok(End { sequence: sequence.max(message.sequence), last: Some(Last { id, chain }) })
+        let payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+        let (match_number, complete) = (payload["match_number"].as_u64(), payload["complete"].as_bool());
+        match (id, chain, match_number, complete) {
+            (Some(id), Some(chain), Some(match_number), Some(complete)) => {
+                let place = Place { id, chain, match_number, complete };
+                Ok(End { sequence: sequence.max(message.sequence), last: Some(place) })
             }
             _ => Err(StreamError::Foreign {
                 stream: name.clone(),
@@ -150,12 +147,12 @@ impl Stream {
     pub async fn send(&self, message: &Message, after: u64) -> Result<PublishAckFuture, StreamError> {
         let publish = PublishMessage::build()
             .payload(message.payload.clone().into())
-            .message_id(message.id.to_string())
-            .header(CHAIN_HEADER, format!("{:08x}", message.chain))
+            .message_id(message.place.id.to_string())
+            .header(CHAIN_HEADER, format!("{:08x}", message.place.chain))
             .expected_stream(&self.target.stream)
             .expected_last_sequence(after);
         let sent = self.context.send_publish(message.subject.clone(), publish).await;
-        sent.map_err(|error| unavailable(&format!("message {}", message.id), error))
+        sent.map_err(|error| unavailable(&format!("message {}", message.place.id), error))
     }
 }
 

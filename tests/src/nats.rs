@@ -86,8 +86,10 @@ impl Server {
     pub fn messages(&self, stream: &str) -> io::Result<Vec<Message>> {
         let count = self.count(stream)?;
         let mut client = self.connect()?;
-        client.subscribe("delivery", 2)?;
-        let config = json!({"deliver_subject": "delivery", "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant"});
+        // Of this connection alone: an earlier consumer goes on for a while after its reader has gone.
+        let delivery = format!("delivery.{}", client.stream.get_ref().local_addr()?.port());
+        client.subscribe(&delivery, 2)?;
+        let config = json!({"deliver_subject": delivery, "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant"});
         let consumer = json!({"stream_name": stream, "config": config});
         client.publish(
             &format!("$JS.API.CONSUMER.CREATE.{stream}"),

@@ -87,18 +87,19 @@ pub async fn run(settings: &Settings, stop: &AtomicBool) -> Result<Published, Pu
         stream,
         source: None,
         published: Published::default(),
+        well: Instant::now(),
         progress: Progress { shown: Instant::now(), messages: 0, caught_up: false },
     };
-    let (mut retry, mut well) = (RETRY_MIN, Instant::now());
+    let mut retry = RETRY_MIN;
     loop {
-        let before = publisher.published.messages;
+        let began = Instant::now();
         let cause = match publisher.attempt().await {
             Ok(()) => return Ok(publisher.published),
             Err(PublishError::Stream(StreamError::Unavailable(cause))) => cause,
             Err(error) => return Err(error),
         };
-        if publisher.published.messages > before {
-            (retry, well) = (RETRY_MIN, Instant::now());
+        if publisher.well > began {
+            retry = RETRY_MIN;
         }
         tracing::warn!(cause, "publishing is interrupted; trying again");
         let until = Instant::now() + retry;
@@ -108,8 +109,9 @@ pub async fn run(settings: &Settings, stop: &AtomicBool) -> Result<Published, Pu
             if stop.load(Ordering::Acquire) {
                 return Ok(publisher.published);
             }
-            if settings.patience.is_some_and(|patience| well.elapsed() > patience) {
-                return Err(PublishError::Impatient { waited: well.elapsed(), cause });
+            let waited = publisher.well.elapsed();
+            if settings.patience.is_some_and(|patience| waited > patience) {
+                return Err(PublishError::Impatient { waited, cause });
             }
             tokio::time::sleep(RETRY_MIN).await;
         }
@@ -122,6 +124,8 @@ struct Publisher<'a> {
     stream: Stream,
     source: Option<Source>,
     published: Published,
+    /// When the server last took something, or was there and had nothing to take.
+    well: Instant,
     progress: Progress,
 }
 
@@ -190,10 +194,14 @@ impl Publisher<'_> {
                 acknowledgement(sent, sequence + 1).await?;
                 sequence += 1;
                 source.acknowledged();
+                self.well = Instant::now();
                 self.published.messages += 1;
                 self.published.sequence = sequence;
             }
             let done = source.pending.is_empty() && in_flight.is_empty();
+            if done && self.stream.is_connected() {
+                self.well = Instant::now();
+            }
             self.progress.show(&self.published, source, done && read != Read::Some);
             if (stopped && in_flight.is_empty()) || (done && read == Read::Nothing && self.settings.once) {
                 return Ok(());

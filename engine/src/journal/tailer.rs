@@ -71,6 +71,7 @@ impl<S: Storage> Tailer<S> {
     /// # Errors
     /// What stays wrong for [`DOUBT_MAX`] is damage. [`JournalError::TooOld`]: the segment was removed before it had been read.
     #[inline]
+    #[allow(clippy::should_implement_trait)] // As of Reader: its items borrow from it.
     pub fn next(&mut self) -> Result<Option<Record<'_>>, JournalError> {
         match self.find() {
             Ok(Some((payload, header, offset))) => Ok(Some(Record {

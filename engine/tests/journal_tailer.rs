@@ -1,4 +1,5 @@
 //! A journal read while it is written, through its files alone: nothing is seen too early, nothing twice, nothing out of order.
+#![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
 use engine::journal::{
     Durability, Extent, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage, Tailer, start,

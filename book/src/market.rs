@@ -245,6 +245,11 @@ impl Market {
         self.order_ref_last
     }
 
+    /// Number of the last trade or auction; 0 before the first.
+    pub fn last_match_number(&self) -> u64 {
+        self.match_number_last
+    }
+
     #[inline]
     pub(crate) fn next_match_number(&mut self) -> u64 {
         self.match_number_last += 1;

@@ -15,6 +15,8 @@ pub mod soup;
 
 pub mod admin;
 pub mod clock;
+#[cfg(feature = "publish")]
+pub mod publish;
 pub mod recovery;
 pub mod replays;
 pub mod replica;

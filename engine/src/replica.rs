@@ -1,7 +1,7 @@
 //! A shard rebuilt from its journal beside the running one: to take snapshots without stopping it, and to find messages
 //! that its resend windows no longer hold. Never on the shard's thread.
 
-use crate::journal::{JournalError, Lsn, Reader, Storage};
+use crate::journal::{JournalError, Lsn, Reader, Record, Storage};
 use crate::recovery::RecoveryError;
 use crate::shard::input::{Input, SessionId, kind};
 use crate::shard::{ApplyError, Outputs, Shard};
@@ -26,16 +26,9 @@ impl<S: Storage> Replica<S> {
         limit: Lsn,
         suits: impl Fn(&Shard) -> bool,
     ) -> Result<Self, RecoveryError> {
-        for (_, name) in snapshot::list(&storage, number)? {
-            let Ok(found) = snapshot::read(&storage, &name) else { continue };
-            let shard = Shard::restore(&found.payload)
-                .map_err(|cause| RecoveryError::State { file: found.file.clone(), cause })?;
-            if !suits(&shard) {
-                continue;
-            }
-            let last = found.meta.last;
+        if let Some((shard, meta)) = newest_state(&storage, number, |_, shard| suits(shard))? {
+            let (last, timestamp_ns) = (meta.last, meta.timestamp_ns);
             let reader = Reader::follow(storage.clone(), number, last.next(), limit)?;
-            let timestamp_ns = found.meta.timestamp_ns;
             return Ok(Self { shard: Some(shard), reader, storage, number, last, timestamp_ns });
         }
         let reader = Reader::follow(storage.clone(), number, Lsn(1), limit)?;
@@ -51,29 +44,10 @@ impl<S: Storage> Replica<S> {
     ) -> Result<(), RecoveryError> {
         self.reader.set_limit(limit)?;
         while let Some(record) = self.reader.next()? {
-            let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
-            let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
-                lsn,
-                segment,
-                offset,
-                cause,
-            })?;
-            match (&mut self.shard, input) {
-                (shard @ None, Input::Genesis(genesis)) => *shard = Some(Shard::new(genesis)),
-                (None, _) => {
-                    let cause = ApplyError::NoGenesis(record.kind);
-                    return Err(RecoveryError::Apply { lsn, segment, offset, cause });
-                }
-                (Some(shard), input) => match shard.apply(&input, record.timestamp_ns, out) {
-                    Err(cause) if record.kind == kind::MESSAGES => {
-                        return Err(RecoveryError::Apply { lsn, segment, offset, cause });
-                    }
-                    // Recorded, then refused by the live shard, and now by this one.
-                    Ok(()) | Err(_) => {}
-                },
-            }
+            let (lsn, timestamp_ns) = (record.lsn, record.timestamp_ns);
+            apply(&mut self.shard, &record, out)?;
             self.last = lsn;
-            self.timestamp_ns = record.timestamp_ns;
+            self.timestamp_ns = timestamp_ns;
             if enough(out) {
                 break;
             }
@@ -95,6 +69,47 @@ impl<S: Storage> Replica<S> {
         };
         snapshot::write(&self.storage, &meta, &[&payload]).map(Some)
     }
+}
+
+/// The state of the newest whole snapshot that `suits`.
+pub fn newest_state<S: Storage>(
+    storage: &S,
+    number: u32,
+    suits: impl Fn(&Meta, &Shard) -> bool,
+) -> Result<Option<(Shard, Meta)>, RecoveryError> {
+    for (_, name) in snapshot::list(storage, number)? {
+        let Ok(found) = snapshot::read(storage, &name) else { continue };
+        let shard = Shard::restore(&found.payload)
+            .map_err(|cause| RecoveryError::State { file: found.file.clone(), cause })?;
+        if suits(&found.meta, &shard) {
+            return Ok(Some((shard, found.meta)));
+        }
+    }
+    Ok(None)
+}
+
+/// Applies a record to a replica, which begins with the genesis.
+pub fn apply<O: Outputs>(
+    shard: &mut Option<Shard>,
+    record: &Record<'_>,
+    out: &mut O,
+) -> Result<(), RecoveryError> {
+    let Record { lsn, segment, offset, kind, payload, timestamp_ns } = *record;
+    let input =
+        Input::decode(kind, payload).map_err(|cause| RecoveryError::Input { lsn, segment, offset, cause })?;
+    let applied = match (&mut *shard, input) {
+        (None, Input::Genesis(genesis)) => {
+            *shard = Some(Shard::new(genesis));
+            Ok(())
+        }
+        (None, _) => Err(ApplyError::NoGenesis(kind)),
+        (Some(shard), input) => match shard.apply(&input, timestamp_ns, out) {
+            // Recorded, then refused by the live shard, and now by this one.
+            Err(_) if kind != kind::MESSAGES => Ok(()),
+            applied => applied,
+        },
+    };
+    applied.map_err(|cause| RecoveryError::Apply { lsn, segment, offset, cause })
 }
 
 /// A run of one session's messages, as MoldUDP64 blocks.

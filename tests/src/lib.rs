@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod client;
 pub mod engine;
+pub mod nats;
 pub mod ping;
 pub mod process;
 pub mod skip;

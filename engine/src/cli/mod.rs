@@ -4,6 +4,8 @@ mod echo;
 mod feed;
 mod hash_password;
 mod journal;
+#[cfg(feature = "publish")]
+mod publish;
 mod run;
 mod sim;
 
@@ -33,6 +35,9 @@ enum Command {
     Replay(journal::ReplayArgs),
     /// Follow a shard's market data: repair gaps, rebuild the books, show and compare them.
     Feed(feed::FeedArgs),
+    /// Publish what a shard trades into a NATS JetStream stream, from its journal, beside the running engine.
+    #[cfg(feature = "publish")]
+    Publish(publish::PublishArgs),
     /// Simulate a shard, its clients, network and disk, with faults in all of them, and check that nothing acknowledged is lost.
     Sim(sim::SimArgs),
     /// Send every datagram back: the limit of a port, to compare the engine with.
@@ -78,6 +83,8 @@ impl Cli {
             Command::Inspect(args) => journal::inspect(args),
             Command::Replay(args) => journal::replay(args),
             Command::Feed(args) => feed::execute(args),
+            #[cfg(feature = "publish")]
+            Command::Publish(args) => publish::execute(args),
             Command::Sim(args) => sim::execute(args),
             Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),

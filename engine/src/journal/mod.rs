@@ -3,7 +3,7 @@
 //! The way of a record, and of this folder:
 //! [`writer`] copies it into a segment's memory (shard thread) -> [`keeper`] makes segments ready ahead of the writer and makes written
 //! ranges durable (background threads, [`background`]) -> [`reader`] gives the records back in order and says what the end looks like
-//! ([`tail`]) -> [`recovery`] turns that end into a writer again. [`format`] has the bytes, [`storage`] the seam under which
+//! ([`tail`]) -> [`recovery`] turns that end into a writer again. [`tailer`] reads a journal that another process is writing. [`format`] has the bytes, [`storage`] the seam under which
 //! [`file`](mod@file) is the real disk and [`sim`] a disk that misbehaves by seed. [`inspect`] explains a directory to people.
 //!
 //! ```
@@ -41,6 +41,7 @@ pub mod shared;
 pub mod sim;
 pub mod storage;
 pub mod tail;
+pub mod tailer;
 pub mod writer;
 
 pub use background::{Background, Journal, start};
@@ -53,4 +54,5 @@ pub use shared::Progress;
 pub use sim::SimStorage;
 pub use storage::Storage;
 pub use tail::Tail;
+pub use tailer::{Extent, Tailer};
 pub use writer::Writer;

@@ -148,47 +148,69 @@ pub struct Reader<S: Storage> {
     pub(super) index: usize,
     shard: u32,
     /// What `segments[index]` says of itself. None: there are no records at all.
-    header: Option<SegmentHeader>,
+    pub(super) header: Option<SegmentHeader>,
     pub(super) offset: u64,
     pub(super) next: Lsn,
-    chain: u32,
+    pub(super) chain: u32,
     limit: Option<Lsn>,
-    buffer: Vec<u8>,
+    /// Where the records stop is not judged: a writer may be about to go on there. For [`Tailer`](super::Tailer).
+    pub(super) live: bool,
+    /// Bytes to read at a time.
+    pub(super) chunk: usize,
+    pub(super) buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
     buffered_from: u64,
-    end: Option<End>,
+    pub(super) end: Option<End>,
 }
 
 pub(super) enum Found {
-    Record { payload: Range<usize>, header: RecordHeader, offset: u64 },
+    Record {
+        payload: Range<usize>,
+        header: RecordHeader,
+        offset: u64,
+    },
     NextSegment,
     End,
+    /// Of a live reader: no whole record here. With what it would be otherwise, if there is anything.
+    NotYet(Option<Damage>),
 }
 
 impl<S: Storage> Reader<S> {
     /// Starts at record `from`, having checked those before it in the same segment.
     pub fn open(storage: S, shard: u32, from: Lsn) -> Result<Reader<S>, JournalError> {
-        Reader::begin(storage, shard, from, None)
+        Reader::begin(storage, shard, from, None, false)
     }
 
     /// Starts after record `last`, whose CRC must be `chain`: what a snapshot says of the journal that it continues with.
     pub fn open_after(storage: S, shard: u32, last: Lsn, chain: u32) -> Result<Reader<S>, JournalError> {
         let reader = Reader::open(storage, shard, last.next())?;
+        reader.must_continue(last, chain)?;
+        Ok(reader)
+    }
+
+    /// Refuses if the record before, `last`, is not the one with CRC `chain`.
+    pub(super) fn must_continue(&self, last: Lsn, chain: u32) -> Result<(), JournalError> {
         // At the start of a segment the chain has the seal in it, which is made of nothing but the record before.
         let (_, seal) = RecordHeader::encode(chain, KIND_SEAL, last.next(), 0, 0);
-        if last > Lsn::ZERO && reader.chain != chain && reader.chain != seal.value() {
-            return Err(JournalError::Foreign { last, expected: chain, found: reader.chain });
+        if last > Lsn::ZERO && self.chain != chain && self.chain != seal.value() {
+            return Err(JournalError::Foreign { last, expected: chain, found: self.chain });
         }
-        Ok(reader)
+        Ok(())
     }
 
     /// For a journal that is being written: as [`open`](Reader::open), but reads no further than record `limit` and does not take that
     /// for the end. Go on with [`set_limit`](Reader::set_limit).
     pub fn follow(storage: S, shard: u32, from: Lsn, limit: Lsn) -> Result<Reader<S>, JournalError> {
-        Reader::begin(storage, shard, from, Some(limit))
+        Reader::begin(storage, shard, from, Some(limit), false)
     }
 
-    fn begin(storage: S, shard: u32, from: Lsn, limit: Option<Lsn>) -> Result<Reader<S>, JournalError> {
+    pub(super) fn begin(
+        storage: S,
+        shard: u32,
+        from: Lsn,
+        limit: Option<Lsn>,
+        live: bool,
+    ) -> Result<Reader<S>, JournalError> {
         let segments = segments(&storage, shard)?;
         let from = from.max(Lsn::FIRST);
         let mut reader = Reader {
@@ -201,6 +223,8 @@ impl<S: Storage> Reader<S> {
             next: Lsn::FIRST,
             chain: 0,
             limit,
+            live,
+            chunk: CHUNK,
             buffer: Vec::new(),
             buffered_from: 0,
             end: None,
@@ -290,7 +314,7 @@ impl<S: Storage> Reader<S> {
     }
 
     /// The directory has changed since: segments are made ready and come into use.
-    fn look_again(&mut self) -> Result<(), JournalError> {
+    pub(super) fn look_again(&mut self) -> Result<(), JournalError> {
         let current = self.segments.get(self.index).map(|segment| segment.ordinal);
         self.segments = segments(&self.storage, self.shard)?;
         match current {
@@ -337,7 +361,7 @@ impl<S: Storage> Reader<S> {
                     }));
                 }
                 Found::NextSegment => {}
-                Found::End => return Ok(None),
+                Found::End | Found::NotYet(_) => return Ok(None),
             }
         }
     }
@@ -367,7 +391,7 @@ impl<S: Storage> Reader<S> {
         &self.segments
     }
 
-    fn advance(&mut self) -> Result<Found, JournalError> {
+    pub(super) fn advance(&mut self) -> Result<Found, JournalError> {
         let (begin, size) = (self.offset, self.segments[self.index].length);
         let Some(at) = self.window(begin, RECORD_HEADER_LENGTH)? else {
             return self.judge(begin, None, Some(Damage::Length { expected_max: size - begin, found: 24 }));
@@ -427,9 +451,15 @@ impl<S: Storage> Reader<S> {
             self.look_again()?;
         }
         let Some(next) = self.segments.get(self.index + 1) else {
-            return Ok(self.finish(Tail::Clean, true));
+            return Ok(if self.live { Found::NotYet(None) } else { self.finish(Tail::Clean, true) });
         };
         let (synced, header) = (next.synced(), next.header);
+        if self.live && next.valid().is_none() {
+            let what = describe_header(&header);
+            return Ok(Found::NotYet(
+                (header != HeaderState::Unused).then_some(Damage::SegmentHeader { what }),
+            ));
+        }
         match header {
             HeaderState::Unused | HeaderState::Incomplete if synced == 0 => {
                 let tail = self.judge_unused_segment(self.index + 1)?;
@@ -469,7 +499,8 @@ impl<S: Storage> Reader<S> {
         if offset >= self.buffered_from && begin + length <= self.buffer.len() {
             return Ok(Some(begin));
         }
-        let wanted = CHUNK.max(length).min((segment.length - offset) as usize);
+        let wanted = self.chunk.max(length).min((segment.length - offset) as usize);
+        self.chunk = CHUNK.min(self.chunk * 2);
         self.buffer.resize(wanted, 0);
         let count = self.storage.read(&segment.name, offset, &mut self.buffer)?;
         self.buffer.truncate(count);

@@ -42,6 +42,9 @@ impl<S: Storage> Reader<S> {
         end: Option<u64>,
         damage: Option<Damage>,
     ) -> Result<Found, JournalError> {
+        if self.live {
+            return Ok(Found::NotYet(damage));
+        }
         let segment = &self.segments[self.index];
         let (synced, size) = (segment.synced(), segment.length);
         if begin < synced {

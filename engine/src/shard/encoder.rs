@@ -3,7 +3,7 @@
 
 use super::instrument::Instrument;
 use super::trader::{Firm, Trader};
-use super::{Outputs, feed};
+use super::{Outputs, Trade, feed};
 use book::{
     CancelReason, Cancellation, Cross, CrossExecution, CrossKind, Execution, MARKET_PRICE, Modification,
     OrderView, Party, Replacement, SelfMatchPrevention, SelfMatchStrategy, Side, Sink,
@@ -277,6 +277,7 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
         }
         let (symbol, time) = (self.instrument(maker).symbol, self.time_of_day);
         self.publish(|out| feed::executed(out, execution, symbol, time));
+        self.out.trade(Trade::Continuous { execution, maker_liquidity: added });
     }
 
     fn executed_in_cross(&mut self, execution: &CrossExecution) {
@@ -302,12 +303,14 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
                 self.publish(|out| feed::executed_in_cross(out, order, execution, time));
             }
         }
+        self.out.trade(Trade::InCross { execution, liquidity: flag });
     }
 
     fn crossed(&mut self, cross: &Cross) {
         let symbol = self.instruments[cross.instrument as usize].symbol;
         let time = self.time_of_day;
         self.publish(|out| feed::crossed(out, cross, symbol, time));
+        self.out.trade(Trade::Cross(cross));
     }
 
     fn cancelled(&mut self, cancellation: &Cancellation) {

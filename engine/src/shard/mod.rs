@@ -18,7 +18,7 @@ mod state;
 mod trader;
 mod warm;
 
-use book::{Market, WARM_MAX, WarmList};
+use book::{Cross, CrossExecution, Execution, Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
 use input::{Genesis, Input, Messages, SessionId};
 use instrument::{Instrument, SymbolTable};
@@ -34,6 +34,24 @@ pub trait Outputs {
     fn session(&mut self, session: SessionId, fill: impl FnOnce(&mut [u8]) -> usize);
     /// The next message of the shard's market data.
     fn feed(&mut self, fill: impl FnOnce(&mut [u8]) -> usize);
+    /// A trade, after the messages about it. For replicas that publish trades; where it is left as it is it costs nothing.
+    #[inline]
+    fn trade(&mut self, _: Trade<'_>) {}
+}
+
+/// A trade with both its sides, which no message to one of them has. `liquidity`: as in their Executed messages.
+#[derive(Debug, Clone, Copy)]
+pub enum Trade<'a> {
+    Continuous {
+        execution: &'a Execution,
+        maker_liquidity: u8,
+    },
+    InCross {
+        execution: &'a CrossExecution,
+        liquidity: u8,
+    },
+    /// An auction as a whole, after its trades.
+    Cross(&'a Cross),
 }
 
 /// For replays whose messages nobody wants.

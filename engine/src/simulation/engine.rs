@@ -3,14 +3,13 @@
 use super::broken::{self, Broken};
 use super::client::{PASSWORD, SYMBOLS};
 use super::truth::Truth;
-use super::wiring::{EnginePort, Life, Recording};
+use super::wiring::{Background, EnginePort, Life, Recording};
 use crate::clock::{Clock, Now};
 use crate::config::{Account, RiskConfig, SessionConfig};
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::ingress::verify::{self, Answer, Question, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
-use crate::journal::keeper::{Preparer, Step, Syncer};
 use crate::journal::recovery::{Parts, assemble};
 use crate::journal::writer::Log;
 use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
@@ -32,6 +31,8 @@ use std::time::Duration;
 pub const SHARD: u32 = 0;
 /// Small, so that runs see many segments.
 const SEGMENT_BYTES: u64 = 32 << 10;
+/// Steps of the journal's threads within the longest wait for a segment: a batch fills three segments, and one takes six steps.
+pub const PATIENCE: u64 = 64;
 const FIRM: [u8; 4] = *b"SIMU";
 const MAX_SESSIONS: usize = 16;
 const WINDOW_BYTES: usize = 512 << 10;
@@ -52,9 +53,7 @@ pub struct Setting<'a> {
 
 pub struct Engine {
     pub runner: Runner<EnginePort, Recording<Writer<SimStorage>>>,
-    preparer: Preparer<SimStorage>,
-    syncer: Syncer<SimStorage>,
-    pub sync_failed: bool,
+    background: Rc<RefCell<Background>>,
     questions: Consumer<Question>,
     answers: Producer<Answer>,
     pub life: Rc<Life>,
@@ -108,12 +107,13 @@ impl Engine {
             durability,
             segment_size: SEGMENT_BYTES,
             segments_ahead: 2,
-            // One thread: waiting for the other one would be for ever.
+            // One thread: `Recording` lets the others work while this one waits.
             stall_max: Duration::ZERO,
         };
         let Parts { writer, preparer, syncer } = assemble(storage.clone(), SHARD, recovered.end, settings)?;
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);
-        let mut log = Recording::new(writer, Rc::clone(truth), last, late);
+        let background = Rc::new(RefCell::new(Background::new(preparer, syncer, PATIENCE)));
+        let mut log = Recording::new(writer, Rc::clone(&background), Rc::clone(truth), last, late);
         let started_ns = network.now_ns();
         let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
         let mut core = match core {
@@ -177,7 +177,7 @@ impl Engine {
             None,
         );
         runner.begin();
-        Ok(Self { runner, preparer, syncer, sync_failed: false, questions, answers, life, started_ns, torn })
+        Ok(Self { runner, background, questions, answers, life, started_ns, torn })
     }
 
     /// One round of the shard's thread.
@@ -193,24 +193,13 @@ impl Engine {
         self.runner.turn_at(received, now).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// What the journal's threads may do in the meantime.
-    pub fn background(&mut self, preparer_steps: u64, syncer_steps: u64) {
-        for _ in 0..preparer_steps {
-            // An error is tried again, and becomes back-pressure.
-            if !matches!(self.preparer.step(), Ok(Step::Worked)) {
-                break;
-            }
-        }
-        for _ in 0..syncer_steps {
-            match self.syncer.step() {
-                Ok(Step::Worked) => {}
-                Ok(Step::Idle) => break,
-                Err(_) => {
-                    self.sync_failed = true;
-                    break;
-                }
-            }
-        }
+    /// What the journal's threads may do in the meantime, and while the next round waits for them.
+    pub fn background(&mut self, preparer_steps: u64, syncer_steps: u64, patience: u64) {
+        self.background.borrow_mut().between_rounds(preparer_steps, syncer_steps, patience);
+    }
+
+    pub fn sync_failed(&self) -> bool {
+        self.background.borrow().sync_failed
     }
 }
 

@@ -101,7 +101,11 @@ pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
         args.steps,
         began.elapsed().as_secs_f64()
     );
-    anyhow::ensure!(runs == args.seeds, "{runs} of {} seeds came to an end: see above for the panic", args.seeds);
+    anyhow::ensure!(
+        runs == args.seeds,
+        "{runs} of {} seeds came to an end: see above for the panic",
+        args.seeds
+    );
     anyhow::ensure!(failed.is_empty(), "{} seeds broke a rule: {failed:?}", failed.len());
     eprintln!("no rule broken");
     Ok(())

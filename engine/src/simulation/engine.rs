@@ -1,7 +1,7 @@
 //! The engine as the simulation runs it: the real parts, stepped by hand. It is what `start` and `runner::run` are for threads.
 
 use super::broken::{self, Broken};
-use super::client::{PASSWORD, SYMBOLS};
+use super::client::PASSWORD;
 use super::truth::Truth;
 use super::wiring::{Background, EnginePort, Life, Recording};
 use crate::clock::{Clock, Now};
@@ -47,6 +47,7 @@ pub struct Setting<'a> {
     pub truth: &'a Rc<RefCell<Truth>>,
     pub durability: Durability,
     pub users: &'a [[u8; 6]],
+    pub symbols: &'a [[u8; 8]],
     pub broken: Option<Broken>,
     pub seed: u64,
 }
@@ -84,7 +85,7 @@ impl Engine {
     /// Recovers what the disk has, compares it with the truth, and goes on from there.
     pub fn start(setting: &Setting<'_>) -> Result<Self, StartError> {
         let failed = |what: &dyn ToString| StartError::Failed(what.to_string());
-        let Setting { network, storage, truth, durability, broken, .. } = *setting;
+        let Setting { network, storage, truth, durability, symbols, broken, .. } = *setting;
         if broken == Some(Broken::SkipCrc) {
             broken::reseal(storage, SHARD);
         }
@@ -129,7 +130,7 @@ impl Engine {
                 attach(core, log)
             }
             None => {
-                let genesis = genesis();
+                let genesis = genesis(symbols.len() as u32);
                 let mut buffer = [0; MAX_ENCODED];
                 let length = Input::Genesis(genesis).encode(&mut buffer);
                 let last = log
@@ -139,7 +140,7 @@ impl Engine {
                 Core { shard: Shard::new(genesis), egress, log, last, failure: None }
             }
         };
-        configure(&mut core, timestamp_ns).map_err(|what| failed(&what))?;
+        configure(&mut core, symbols, timestamp_ns).map_err(|what| failed(&what))?;
         let accounts = Accounts::new(setting.users.iter().map(account).collect());
         let (to_verifier, questions) = RingBuffer::new(verify::MAX_PENDING);
         let (answers, from_verifier) = RingBuffer::new(verify::MAX_PENDING);
@@ -203,24 +204,24 @@ impl Engine {
     }
 }
 
-fn genesis() -> Genesis {
+fn genesis(max_instruments: u32) -> Genesis {
     Genesis {
         shard: SHARD as u16,
         utc_offset_seconds: 0,
         max_orders: 4_096,
         max_price_levels: 256,
         max_sessions: MAX_SESSIONS as u32,
-        max_instruments: SYMBOLS.len() as u32,
+        max_instruments,
         feed_session: *b"FSIMULATED",
     }
 }
 
-fn configure<L: Log>(core: &mut Core<L>, timestamp_ns: u64) -> Result<(), String> {
+fn configure<L: Log>(core: &mut Core<L>, symbols: &[[u8; 8]], timestamp_ns: u64) -> Result<(), String> {
     if !core.shard.has_firm(&FIRM) {
         let firm = Input::Firm { firm: FIRM, risk: RiskConfig::default() };
         core.input(&firm, timestamp_ns).map_err(|error| error.to_string())?;
     }
-    for symbol in SYMBOLS {
+    for &symbol in symbols {
         if core.shard.has_symbol(&symbol) {
             continue;
         }

@@ -84,12 +84,7 @@ impl<L: Log> Recording<L> {
     }
 
     /// What the writer does with threads beside it: waits for the next segment as long as it has patience.
-    fn append_or_wait(
-        &mut self,
-        kind: u8,
-        timestamp_ns: u64,
-        parts: &[&[u8]],
-    ) -> Result<Lsn, AppendError> {
+    fn append_or_wait(&mut self, kind: u8, timestamp_ns: u64, parts: &[&[u8]]) -> Result<Lsn, AppendError> {
         loop {
             match self.inner.append_parts(kind, timestamp_ns, parts) {
                 Err(AppendError::NotReady { .. }) if self.background.borrow_mut().is_waited_for() => {}

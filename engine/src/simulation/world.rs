@@ -2,7 +2,7 @@
 //! to come right.
 
 use super::broken::Broken;
-use super::client::Client;
+use super::client::{Client, SYMBOLS};
 use super::engine::{Engine, PATIENCE, SHARD, Setting, StartError};
 use super::truth::Truth;
 use super::{Options, Report, Violation};
@@ -252,6 +252,7 @@ impl World {
             truth: &self.truth,
             durability: self.durability,
             users: &users,
+            symbols: &SYMBOLS,
             broken: self.options.broken,
             seed: self.options.seed,
         };

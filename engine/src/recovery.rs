@@ -72,34 +72,43 @@ pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Rec
         }
     };
     let mut records_replayed = 0;
-    while let Some(record) = reader.next()? {
-        let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
-        let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
-            lsn,
-            segment,
-            offset,
-            cause,
-        })?;
-        match (&mut core, input) {
+    while let Some((lsn, timestamp_ns)) =
+        apply_next(&mut reader, |input, lsn, timestamp_ns| match (&mut core, input) {
             (None, Input::Genesis(genesis)) => {
-                core = egress.take().map(|egress| resume(Shard::new(genesis), egress, lsn));
+                core = egress.take().map(|egress| resume(Shard::new(*genesis), egress, lsn));
+                Ok(())
             }
-            (None, _) => {
-                let cause = ApplyError::NoGenesis(record.kind);
-                return Err(RecoveryError::Apply { lsn, segment, offset, cause });
-            }
-            (Some(core), input) => match core.apply(&input, record.timestamp_ns) {
-                // The live shard recorded it before it refused it.
-                Ok(()) => core.last = lsn,
-                Err(_) if record.kind != kind::MESSAGES => core.last = lsn,
-                Err(cause) => return Err(RecoveryError::Apply { lsn, segment, offset, cause }),
-            },
+            (None, input) => Err(ApplyError::NoGenesis(input.kind())),
+            (Some(core), input) => core.apply(input, timestamp_ns),
+        })?
+    {
+        if let Some(core) = &mut core {
+            core.last = lsn;
         }
-        last_timestamp_ns = record.timestamp_ns;
+        last_timestamp_ns = timestamp_ns;
         records_replayed += 1;
     }
     let end = reader.into_end().ok_or(RecoveryError::NoEnd)?;
     Ok(Recovered { core, end, last_timestamp_ns, records_replayed, snapshot: from })
+}
+
+/// Gives the next record's input, its number and its timestamp to `apply`, and returns the last two; None at the end of what may be
+/// read. An input that was recorded and then refused by the live shard is refused again, which is no error.
+#[inline]
+pub fn apply_next<S: Storage>(
+    reader: &mut Reader<S>,
+    apply: impl FnOnce(&Input<'_>, Lsn, u64) -> Result<(), ApplyError>,
+) -> Result<Option<(Lsn, u64)>, RecoveryError> {
+    let Some(record) = reader.next()? else { return Ok(None) };
+    let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
+    let input = Input::decode(record.kind, record.payload);
+    let input = input.map_err(|cause| RecoveryError::Input { lsn, segment, offset, cause })?;
+    match apply(&input, lsn, record.timestamp_ns) {
+        Err(cause) if record.kind == kind::MESSAGES || matches!(cause, ApplyError::NoGenesis(_)) => {
+            Err(RecoveryError::Apply { lsn, segment, offset, cause })
+        }
+        Ok(()) | Err(_) => Ok(Some((lsn, record.timestamp_ns))),
+    }
 }
 
 fn resume(shard: Shard, mut egress: Egress, last: Lsn) -> Core<NoJournal> {

@@ -2,9 +2,9 @@
 //! that its resend windows no longer hold. Never on the shard's thread.
 
 use crate::journal::{JournalError, Lsn, Reader, Storage};
-use crate::recovery::RecoveryError;
-use crate::shard::input::{Input, SessionId, kind};
-use crate::shard::{ApplyError, Outputs, Shard};
+use crate::recovery::{RecoveryError, apply_next};
+use crate::shard::input::{Input, SessionId};
+use crate::shard::{ApplyError, Outputs, Shard, state_hash};
 use crate::snapshot::{self, Meta, SnapshotError};
 
 /// Follows a journal that is being written.
@@ -50,30 +50,18 @@ impl<S: Storage> Replica<S> {
         enough: impl Fn(&O) -> bool,
     ) -> Result<(), RecoveryError> {
         self.reader.set_limit(limit)?;
-        while let Some(record) = self.reader.next()? {
-            let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
-            let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
-                lsn,
-                segment,
-                offset,
-                cause,
-            })?;
-            match (&mut self.shard, input) {
-                (shard @ None, Input::Genesis(genesis)) => *shard = Some(Shard::new(genesis)),
-                (None, _) => {
-                    let cause = ApplyError::NoGenesis(record.kind);
-                    return Err(RecoveryError::Apply { lsn, segment, offset, cause });
+        let Self { shard, reader, .. } = self;
+        while let Some((lsn, timestamp_ns)) =
+            apply_next(reader, |input, _, timestamp_ns| match (&mut *shard, input) {
+                (shard @ None, Input::Genesis(genesis)) => {
+                    *shard = Some(Shard::new(*genesis));
+                    Ok(())
                 }
-                (Some(shard), input) => match shard.apply(&input, record.timestamp_ns, out) {
-                    Err(cause) if record.kind == kind::MESSAGES => {
-                        return Err(RecoveryError::Apply { lsn, segment, offset, cause });
-                    }
-                    // Recorded, then refused by the live shard, and now by this one.
-                    Ok(()) | Err(_) => {}
-                },
-            }
-            self.last = lsn;
-            self.timestamp_ns = record.timestamp_ns;
+                (None, input) => Err(ApplyError::NoGenesis(input.kind())),
+                (Some(shard), input) => shard.apply(input, timestamp_ns, out),
+            })?
+        {
+            (self.last, self.timestamp_ns) = (lsn, timestamp_ns);
             if enough(out) {
                 break;
             }
@@ -90,7 +78,7 @@ impl<S: Storage> Replica<S> {
             shard: self.number,
             last: self.last,
             timestamp_ns: self.timestamp_ns,
-            state_hash: shard.state_hash(),
+            state_hash: state_hash(&payload),
             chain: self.reader.chain(),
         };
         snapshot::write(&self.storage, &meta, &[&payload]).map(Some)

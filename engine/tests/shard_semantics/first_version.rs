@@ -9,7 +9,6 @@ use engine::core::Core;
 use engine::egress::Egress;
 use engine::journal::recovery::assemble;
 use engine::journal::sim::Faults;
-use engine::journal::writer::Log;
 use engine::journal::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage, Storage};
 use engine::recovery::recover;
 use engine::replica::Replica;
@@ -30,7 +29,7 @@ const SNAPSHOT: Lsn = Lsn(12);
 const LAST: Lsn = Lsn(26);
 /// Hashes of the state at the end, and of all messages to the sessions, one after the other.
 const STATE: u64 = 0xe348_82de_d867_72e4;
-const MESSAGES: u64 = 0;
+const MESSAGES: u64 = 0x920c_7524_e20a_f75e;
 
 fn egress() -> Egress {
     Egress::new(1 << 16, false, None)

@@ -1,8 +1,8 @@
 //! A shard's journal and snapshot as the first version wrote them, every kind of input among them: they lead to the state and the messages that
 //! they led to then. The files' framing by itself is `journal_inspect`'s.
+#![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
-use super::ask::{Request, TEN};
-use super::ask::{alpha, buy, cancel, modify, replace, sell};
+use super::ask::{Request, TEN, alpha, buy, cancel, modify, replace, sell};
 use book::TradingState;
 use engine::config::RiskConfig;
 use engine::core::Core;

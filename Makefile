@@ -33,9 +33,9 @@ test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downl
 	cargo build --release --locked -p pitlane -p pitlane-loadgen -p pitlane-tests --bins --example zerocopy_echo
 	tests/zerocopy/run.sh
 
-sim: ## simulate 10,000 seeds of crashes, loss and bad disks (SEEDS=, STEPS=, SEED= change that)
+sim: ## simulate 10,000 seeds of crashes, loss and bad disks (SEEDS=, STEPS=, SEED= change that; every processor works)
 	cargo run --release --locked -p pitlane --bin pitlane -- sim --seed $(or $(SEED),0) --seeds $(or $(SEEDS),10000) --steps $(or $(STEPS),1000)
 
-kill: ## kill the engine -9 under load 200 times (KILLS=), over UDP and, as root, AF_XDP
+kill: ## kill the engine -9 under load, 200 times (KILLS=) in each mode, over UDP and, as root, AF_XDP
 	cargo build --locked --workspace --bins
-	PITLANE_TEST_KILLS=$(or $(KILLS),200) cargo test --locked -p pitlane-tests --test kill -- --nocapture --test-threads=1
+	PITLANE_TEST_KILLS=$(or $(KILLS),200) cargo test --locked -p pitlane-tests --test kill -- --nocapture --test-threads=4

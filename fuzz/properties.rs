@@ -7,7 +7,8 @@ use engine::journal::recovery::{Parts, assemble};
 use engine::journal::sim::Faults;
 use engine::journal::{Durability, Lsn, Reader, Settings, SimStorage};
 use engine::shard::Shard;
-use engine::shard::input::{Genesis, Input, InstrumentInput, Messages, SessionOpened};
+use engine::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened};
+use engine::snapshot;
 use netio::stream::{ParkingPool, ReceiveConfig, ReceiveStream};
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, Outbound};
 use wire::{itch, moldudp64, net, soupbintcp};
@@ -16,7 +17,7 @@ use wire::{itch, moldudp64, net, soupbintcp};
 pub type Property = fn(&[u8]);
 
 /// Every property by the name of its folder of seeds.
-pub const ALL: [(&str, Property); 9] = [
+pub const ALL: [(&str, Property); 11] = [
     ("frame", frame),
     ("moldudp64", moldudp64),
     ("soupbintcp", soupbintcp),
@@ -24,6 +25,8 @@ pub const ALL: [(&str, Property); 9] = [
     ("itch", itch),
     ("stream", stream),
     ("journal", journal),
+    ("input", input),
+    ("snapshot", snapshot),
     ("configuration", configuration),
     ("shard", shard),
 ];
@@ -172,6 +175,54 @@ fn drain(mut reader: Reader<SimStorage>, mut record: impl FnMut(u64, &[u8])) -> 
     None
 }
 
+/// A record's payload, its type in front: what is decoded encodes to something that decodes to the same.
+pub fn input(data: &[u8]) {
+    let Some((&kind, payload)) = data.split_first() else { return };
+    // Messages are what a datagram had, longer than the buffer for the others.
+    if let Ok(input) = Input::decode(kind, payload)
+        && !matches!(input, Input::Messages(_))
+    {
+        let mut out = [0; MAX_ENCODED];
+        let length = input.encode(&mut out);
+        assert_eq!(Input::decode(kind, &out[..length]), Ok(input));
+    }
+}
+
+/// A snapshot's file as it is; then a state of which the sizes of the tables are given, since what claims to be large may be: it is refused, or it
+/// is a state that is written and read again.
+pub fn snapshot(data: &[u8]) {
+    let storage = SimStorage::new(1, Durability::Process, Faults::default());
+    let name = snapshot::file_name(SHARD, Lsn(12));
+    storage.put(&name, data.to_vec());
+    if let Ok(found) = snapshot::read(&storage, &name) {
+        assert_eq!(found.payload.len() + snapshot::HEADER_LENGTH, data.len());
+    }
+    let mut state = Vec::new();
+    Shard::new(SMALL).write_state(&mut state);
+    state.truncate(SIZES_END);
+    state.extend_from_slice(data);
+    if let Ok(shard) = Shard::restore(&state) {
+        let mut again = Vec::new();
+        shard.write_state(&mut again);
+        match Shard::restore(&again) {
+            Ok(restored) => assert_eq!(restored.state_hash(), shard.state_hash()),
+            Err(error) => panic!("its own state is refused: {error}"),
+        }
+    }
+}
+
+/// Of a state: its version, and the first record with its length.
+const SIZES_END: usize = 2 + 4 + 32;
+const SMALL: Genesis = Genesis {
+    shard: 0,
+    utc_offset_seconds: 0,
+    max_orders: 64,
+    max_price_levels: 32,
+    max_sessions: 4,
+    max_instruments: 4,
+    feed_session: *b"FAAAAAAAAA",
+};
+
 /// A configuration file is read or refused with a reason.
 pub fn configuration(data: &[u8]) {
     let path = std::env::temp_dir().join(format!("pitlane-fuzz-{}.toml", std::process::id()));
@@ -197,15 +248,7 @@ pub fn shard(data: &[u8]) {
 }
 
 fn play(data: &[u8]) -> Shard {
-    let mut shard = Shard::new(Genesis {
-        shard: 0,
-        utc_offset_seconds: 0,
-        max_orders: 64,
-        max_price_levels: 32,
-        max_sessions: 2,
-        max_instruments: 2,
-        feed_session: *b"FAAAAAAAAA",
-    });
+    let mut shard = Shard::new(SMALL);
     let mut timestamp_ns = 1_767_787_200_000_000_000;
     let mut apply = |shard: &mut Shard, input: &Input<'_>| {
         timestamp_ns += 1_000_000;

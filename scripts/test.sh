@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check of the repository, one after the other, each reported; `test.sh lint` runs only those that start no test.
-# Goes on after a failure, so that one run shows everything that is wrong. Long sweeps are `make sim`, `make fuzz`, `make bench`.
+# Goes on after a failure, so that one run shows everything that is wrong. Long sweeps are `make sim`, `make kill`, `make bench`.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

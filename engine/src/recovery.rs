@@ -4,7 +4,7 @@
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::journal::writer::{Log, NoJournal};
-use crate::journal::{End, JournalError, Lsn, Reader, Storage};
+use crate::journal::{End, JournalError, Lsn, Reader, Record, Storage};
 use crate::shard::input::{Input, InputError, SessionId, kind};
 use crate::shard::{ApplyError, Shard, StateError};
 use crate::snapshot::{self, SnapshotError};
@@ -73,33 +73,40 @@ pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Rec
     };
     let mut records_replayed = 0;
     while let Some(record) = reader.next()? {
-        let (lsn, segment, offset) = (record.lsn, record.segment, record.offset);
-        let input = Input::decode(record.kind, record.payload).map_err(|cause| RecoveryError::Input {
-            lsn,
-            segment,
-            offset,
-            cause,
-        })?;
-        match (&mut core, input) {
+        let Record { lsn, timestamp_ns, .. } = record;
+        apply_record(&record, |input| match (&mut core, input) {
             (None, Input::Genesis(genesis)) => {
-                core = egress.take().map(|egress| resume(Shard::new(genesis), egress, lsn));
+                core = egress.take().map(|egress| resume(Shard::new(*genesis), egress, lsn));
+                Ok(())
             }
-            (None, _) => {
-                let cause = ApplyError::NoGenesis(record.kind);
-                return Err(RecoveryError::Apply { lsn, segment, offset, cause });
-            }
-            (Some(core), input) => match core.apply(&input, record.timestamp_ns) {
-                // The live shard recorded it before it refused it.
-                Ok(()) => core.last = lsn,
-                Err(_) if record.kind != kind::MESSAGES => core.last = lsn,
-                Err(cause) => return Err(RecoveryError::Apply { lsn, segment, offset, cause }),
-            },
+            (None, input) => Err(ApplyError::NoGenesis(input.kind())),
+            (Some(core), input) => core.apply(input, timestamp_ns),
+        })?;
+        if let Some(core) = &mut core {
+            core.last = lsn;
         }
-        last_timestamp_ns = record.timestamp_ns;
+        last_timestamp_ns = timestamp_ns;
         records_replayed += 1;
     }
     let end = reader.into_end().ok_or(RecoveryError::NoEnd)?;
     Ok(Recovered { core, end, last_timestamp_ns, records_replayed, snapshot: from })
+}
+
+/// Gives a record's input to `apply`. One that was recorded and then refused by the live shard is refused again, which is no error.
+#[inline]
+pub fn apply_record(
+    record: &Record<'_>,
+    apply: impl FnOnce(&Input<'_>) -> Result<(), ApplyError>,
+) -> Result<(), RecoveryError> {
+    let Record { lsn, segment, offset, .. } = *record;
+    let input = Input::decode(record.kind, record.payload);
+    let input = input.map_err(|cause| RecoveryError::Input { lsn, segment, offset, cause })?;
+    match apply(&input) {
+        Err(cause) if record.kind == kind::MESSAGES || matches!(cause, ApplyError::NoGenesis(_)) => {
+            Err(RecoveryError::Apply { lsn, segment, offset, cause })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn resume(shard: Shard, mut egress: Egress, last: Lsn) -> Core<NoJournal> {

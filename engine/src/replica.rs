@@ -2,9 +2,9 @@
 //! that its resend windows no longer hold. Never on the shard's thread.
 
 use crate::journal::{JournalError, Lsn, Reader, Record, Storage};
-use crate::recovery::RecoveryError;
-use crate::shard::input::{Input, SessionId, kind};
-use crate::shard::{ApplyError, Outputs, Shard};
+use crate::recovery::{RecoveryError, apply_record};
+use crate::shard::input::{Input, SessionId};
+use crate::shard::{ApplyError, Outputs, Shard, state_hash};
 use crate::snapshot::{self, Meta, SnapshotError};
 
 /// Follows a journal that is being written.
@@ -44,10 +44,8 @@ impl<S: Storage> Replica<S> {
     ) -> Result<(), RecoveryError> {
         self.reader.set_limit(limit)?;
         while let Some(record) = self.reader.next()? {
-            let (lsn, timestamp_ns) = (record.lsn, record.timestamp_ns);
             apply(&mut self.shard, &record, out)?;
-            self.last = lsn;
-            self.timestamp_ns = timestamp_ns;
+            (self.last, self.timestamp_ns) = (record.lsn, record.timestamp_ns);
             if enough(out) {
                 break;
             }
@@ -64,7 +62,7 @@ impl<S: Storage> Replica<S> {
             shard: self.number,
             last: self.last,
             timestamp_ns: self.timestamp_ns,
-            state_hash: shard.state_hash(),
+            state_hash: state_hash(&payload),
             chain: self.reader.chain(),
         };
         snapshot::write(&self.storage, &meta, &[&payload]).map(Some)
@@ -94,22 +92,14 @@ pub fn apply<O: Outputs>(
     record: &Record<'_>,
     out: &mut O,
 ) -> Result<(), RecoveryError> {
-    let Record { lsn, segment, offset, kind, payload, timestamp_ns } = *record;
-    let input =
-        Input::decode(kind, payload).map_err(|cause| RecoveryError::Input { lsn, segment, offset, cause })?;
-    let applied = match (&mut *shard, input) {
+    apply_record(record, |input| match (&mut *shard, input) {
         (None, Input::Genesis(genesis)) => {
-            *shard = Some(Shard::new(genesis));
+            *shard = Some(Shard::new(*genesis));
             Ok(())
         }
-        (None, _) => Err(ApplyError::NoGenesis(kind)),
-        (Some(shard), input) => match shard.apply(&input, timestamp_ns, out) {
-            // Recorded, then refused by the live shard, and now by this one.
-            Err(_) if kind != kind::MESSAGES => Ok(()),
-            applied => applied,
-        },
-    };
-    applied.map_err(|cause| RecoveryError::Apply { lsn, segment, offset, cause })
+        (None, input) => Err(ApplyError::NoGenesis(input.kind())),
+        (Some(shard), input) => shard.apply(input, record.timestamp_ns, out),
+    })
 }
 
 /// A run of one session's messages, as MoldUDP64 blocks.

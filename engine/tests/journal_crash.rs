@@ -390,8 +390,8 @@ fn a_full_disk_is_back_pressure_that_names_file_and_room_and_passes() {
     assert_eq!(rows.len(), appended + 1);
 }
 
-#[test]
-fn a_failed_sync_ends_the_journal_for_good() {
+/// What the disk does to the next group, and what the journal says of it.
+fn ends_for_good(spoil: impl Fn(&SimStorage), said: &str) {
     let storage = SimStorage::new(1, Durability::Disk, Faults::default());
     let (_, end) = read_all(&storage).unwrap();
     let mut parts = assemble(storage.clone(), SHARD, end, settings(Durability::Disk, 8192)).unwrap();
@@ -399,16 +399,64 @@ fn a_failed_sync_ends_the_journal_for_good() {
     while parts.writer.releasable() < first {
         parts.syncer.step().unwrap();
     }
-    storage.set_faults(Faults { sync_error: 1_000_000, ..Faults::default() });
+    spoil(&storage);
     parts.writer.append(1, 0, b"lost").unwrap();
     let failure = parts.syncer.step().unwrap_err();
-    assert!(failure.to_string().contains("cannot sync sim:journal-001-0000000000.seg"), "{failure}");
+    assert!(failure.to_string().contains(said), "{failure}");
     // The disk is well again, but the journal does not try: what the kernel dropped would be passed over.
     storage.set_faults(Faults::default());
+    storage.set_read_only(false);
     assert_eq!(parts.syncer.step(), Err(failure.clone()));
     assert_eq!(parts.writer.append(1, 0, b"more"), Err(AppendError::Failed(failure.clone())));
     assert_eq!(parts.writer.releasable(), first);
     assert_eq!(parts.syncer.finish(), Err(failure));
+    // What was acknowledged is there.
+    storage.crash(Crash::Power);
+    assert_eq!(read_all(&storage).unwrap().0[0].payload, b"kept");
+}
+
+#[test]
+fn a_failed_sync_ends_the_journal_for_good() {
+    let faults = Faults { sync_error: 1_000_000, ..Faults::default() };
+    ends_for_good(|disk| disk.set_faults(faults), "cannot sync sim:journal-001-0000000000.seg");
+}
+
+#[test]
+fn a_short_write_ends_the_journal_for_good() {
+    let faults = Faults { short_write: 1_000_000, ..Faults::default() };
+    ends_for_good(|disk| disk.set_faults(faults), "short write to sim:journal-001-0000000000.seg");
+}
+
+#[test]
+fn a_failed_write_ends_the_journal_for_good() {
+    let faults = Faults { write_error: 1_000_000, ..Faults::default() };
+    ends_for_good(|disk| disk.set_faults(faults), "cannot write sim:journal-001-0000000000.seg");
+}
+
+#[test]
+fn a_disk_that_turns_read_only_ends_the_journal_for_good() {
+    ends_for_good(|disk| disk.set_read_only(true), "read-only: cannot write sim:journal-001-0000000000.seg");
+}
+
+/// Else a start that is met by more than what is left of its segment would be the end of it, time and again.
+#[test]
+fn a_journal_that_goes_on_has_its_next_segment_before_it_takes_a_record() {
+    for durability in [Durability::Process, Durability::Disk] {
+        let storage = SimStorage::new(1, durability, Faults::default());
+        let (_, end) = read_all(&storage).unwrap();
+        let mut parts = assemble(storage.clone(), SHARD, end, settings(durability, 8192)).unwrap();
+        parts.writer.append(1, 0, b"before").unwrap();
+        parts.syncer.finish().unwrap();
+        drop(parts);
+        storage.crash(Crash::Process);
+        let (rows, end) = read_all(&storage).unwrap();
+        let mut parts = assemble(storage.clone(), SHARD, end, settings(durability, 8192)).unwrap();
+        // One segment's worth, and no time for the threads behind.
+        for number in 0..40 {
+            assert!(parts.writer.append(1, 0, &[1; 100]).is_ok(), "{durability:?}: record {number}");
+        }
+        assert_eq!(rows.len(), 1);
+    }
 }
 
 #[test]

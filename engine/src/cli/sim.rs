@@ -1,7 +1,12 @@
 //! `pitlane sim`: the deterministic simulation, for long sweeps and to repeat a failure. The rules it checks are `engine::simulation`'s.
 
 use clap::Args;
-use engine::simulation::{Broken, Options, Report, run};
+use engine::simulation::{Broken, Options, Report, Violation, run};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -17,37 +22,112 @@ pub struct SimArgs {
     /// Rounds with faults in each.
     #[arg(long, default_value_t = 1_000)]
     steps: u64,
+    /// Seeds simulated at the same time; as many as there are processors, unless given. What is reported does not depend on it.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
     /// A deliberate defect: skip-crc, acknowledge-before-append, forget-sequence or drop-dedupe.
     #[arg(long = "break", value_name = "VARIANT")]
     broken: Option<Broken>,
 }
 
+type Outcome = Result<Report, Violation>;
+
+/// Everything that a sweep came to.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    records: u64,
+    executions: u64,
+    crashes: u64,
+    power_losses: u64,
+    torn_tails: u64,
+    refused: u64,
+    tails_damaged: u64,
+    failed: Vec<u64>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.runs += 1;
+        let report = match outcome {
+            Ok(report) => report,
+            Err(violation) => {
+                eprintln!("seed {seed}, {violation}");
+                return self.failed.push(seed);
+            }
+        };
+        self.records += report.records;
+        self.executions += report.executions;
+        self.crashes += report.engine_crashes;
+        self.power_losses += report.power_losses;
+        self.torn_tails += report.torn_tails;
+        self.refused += u64::from(report.refused);
+        self.tails_damaged += u64::from(report.tail_damaged);
+    }
+}
+
 pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut next_progress = began + PROGRESS_INTERVAL;
-    let (mut records, mut executions, mut crashes, mut power, mut torn) = (0, 0, 0, 0, 0);
-    let (mut refused, mut tails) = (0, 0);
-    for (done, seed) in (args.seed..).zip(0..args.seeds).map(|(seed, done)| (done + 1, seed)) {
-        let report: Report = run(Options { seed, steps: args.steps, broken: args.broken })?;
-        records += report.records;
-        executions += report.executions;
-        crashes += report.engine_crashes;
-        power += report.power_losses;
-        torn += report.torn_tails;
-        refused += u64::from(report.refused);
-        tails += u64::from(report.tail_damaged);
-        if Instant::now() >= next_progress {
-            next_progress = Instant::now() + PROGRESS_INTERVAL;
-            eprintln!("{done} of {} seeds in {:.0} s", args.seeds, began.elapsed().as_secs_f64());
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let next = AtomicU64::new(0);
+    let (outcomes, arriving) = mpsc::channel();
+    let sum = thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (next, outcomes) = (&next, outcomes.clone());
+            scope.spawn(move || simulate(args, next, &outcomes));
         }
-    }
+        drop(outcomes);
+        let (mut sum, mut early) = (Sum::default(), BTreeMap::new());
+        let mut next_progress = began + PROGRESS_INTERVAL;
+        for (place, outcome) in arriving {
+            early.insert(place, outcome);
+            // In the order of the seeds, whichever was done first.
+            while let Some(outcome) = early.remove(&sum.runs) {
+                sum.add(args.seed.wrapping_add(sum.runs), outcome);
+            }
+            if Instant::now() >= next_progress {
+                next_progress = Instant::now() + PROGRESS_INTERVAL;
+                eprintln!("{} of {} seeds in {:.0} s", sum.runs, args.seeds, began.elapsed().as_secs_f64());
+            }
+        }
+        sum
+    });
+    let Sum { runs, records, executions, crashes, power_losses, torn_tails, refused, tails_damaged, failed } =
+        sum;
     eprintln!(
-        "{} seeds of {} steps in {:.1} s, no rule broken: {records} records, {executions} executions, {crashes} engine \
-         crashes ({power} with loss of power), {torn} torn tails; {refused} runs ended by a refusal to start on a damaged \
-         disk, {tails} by damage to the newest records",
-        args.seeds,
+        "{runs} seeds of {} steps in {:.1} s: {records} records, {executions} executions, {crashes} engine crashes \
+         ({power_losses} with loss of power), {torn_tails} torn tails; {refused} runs ended by a refusal to start on a \
+         damaged disk, {tails_damaged} by damage to the newest records",
         args.steps,
         began.elapsed().as_secs_f64()
     );
+    anyhow::ensure!(
+        runs == args.seeds,
+        "{runs} of {} seeds came to an end: see above for the panic",
+        args.seeds
+    );
+    anyhow::ensure!(failed.is_empty(), "{} seeds broke a rule: {failed:?}", failed.len());
+    eprintln!("no rule broken");
     Ok(())
+}
+
+/// Takes one seed after the other until none is left.
+fn simulate(args: &SimArgs, next: &AtomicU64, outcomes: &Sender<(u64, Outcome)>) {
+    loop {
+        let place = next.fetch_add(1, Ordering::Relaxed);
+        if place >= args.seeds {
+            return;
+        }
+        let seed = args.seed.wrapping_add(place);
+        let run = || run(Options { seed, steps: args.steps, broken: args.broken });
+        // In a thread with the seed's name: a panic, which ends a release build, says which one it was.
+        let outcome = thread::scope(|scope| {
+            let thread = thread::Builder::new().name(format!("seed {seed}")).spawn_scoped(scope, run);
+            thread.map(|thread| thread.join())
+        });
+        let Ok(Ok(outcome)) = outcome else { return };
+        if outcomes.send((place, outcome)).is_err() {
+            return;
+        }
+    }
 }

@@ -98,7 +98,12 @@ pub fn assemble<S: Storage>(
     );
     let syncer = Syncer::new(from_preparer, progress.clone(), settings.durability, boot_id);
     let (segment, offset) = match first {
-        Some(first) => first,
+        Some(first) => {
+            // Clients that come back together bring in one batch more than what may be left of a segment. Without another one the
+            // engine would stop, and be no further the next time. Where there is no room for one, it runs as far as it gets.
+            while preparer.is_urgent() && preparer.step().is_ok() {}
+            first
+        }
         None => loop {
             let step = preparer.step()?;
             if let Ok(segment) = ready.try_recv() {

@@ -26,7 +26,7 @@ use trader::{Firm, Trader};
 use wire::ouch::Inbound;
 
 pub use input::InputError;
-pub use state::StateError;
+pub use state::{StateError, state_hash};
 
 /// Where a shard's messages go. `fill` is given room for the longest message and returns how much it used.
 pub trait Outputs {

@@ -98,14 +98,11 @@ impl Shard {
         self.market.write_state(out);
     }
 
-    /// The same state gives the same number on every machine, and a different one, all but surely, a different one.
+    /// [`state_hash`] of the state as it is now.
     pub fn state_hash(&self) -> u64 {
         let mut state = Vec::new();
         self.write_state(&mut state);
-        // FNV-1a, 64 bits: simple to repeat elsewhere, and nobody chooses what goes in to collide.
-        state.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        state_hash(&state)
     }
 
     /// The shard that wrote these bytes.
@@ -151,6 +148,14 @@ impl Shard {
             warm_list: WarmList::default(),
         })
     }
+}
+
+/// The same state gives the same number on every machine, and a different one, all but surely, a different one.
+pub fn state_hash(state: &[u8]) -> u64 {
+    // FNV-1a, 64 bits: simple to repeat elsewhere, and nobody chooses what goes in to collide.
+    state.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn count(out: &mut Vec<u8>, number: usize) {

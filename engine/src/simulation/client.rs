@@ -1,6 +1,7 @@
 //! A client: logs in, trades at random, keeps what it sent and what it was told, and after a crash goes on from there. It believes
 //! nothing: every answer is compared with what it knows.
 
+use super::flow::Flow;
 use super::truth::Truth;
 use netio::random::Random;
 use netio::sim::{SimNetwork, SimPort};
@@ -8,8 +9,6 @@ use netio::stream::{Duplex, ParkingPool, ReceiveConfig, SendConfig, SessionName}
 use netio::{Endpoint, Peer, Port};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD, Packet, PacketWriter};
-use wire::ouch::inbound::{CancelOrder, EnterOrder, ReplaceOrder};
-use wire::ouch::{MAX_MESSAGE_LENGTH, side, time_in_force};
 use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest};
 
 pub const SYMBOLS: [[u8; 8]; 2] = [*b"AAPL    ", *b"MSFT    "];
@@ -29,7 +28,6 @@ struct Memory {
     session: Option<SessionName>,
     /// The engine has confirmed messages below this sequence.
     acknowledged: u64,
-    next_user_ref_num: u32,
 }
 
 enum State {
@@ -61,6 +59,7 @@ pub struct Client {
     state: State,
     last_heard_ns: u64,
     memory: Memory,
+    flow: Flow,
     random: Random,
 }
 
@@ -77,7 +76,8 @@ impl Client {
             pool: ParkingPool::new(PARKED_MAX, MAX_PAYLOAD - HEADER_LENGTH),
             state: State::Down { until_ns: 0 },
             last_heard_ns: 0,
-            memory: Memory { next_user_ref_num: 1, acknowledged: 1, ..Memory::default() },
+            memory: Memory { acknowledged: 1, ..Memory::default() },
+            flow: Flow::default(),
             random,
         })
     }
@@ -343,52 +343,14 @@ impl Client {
             if self.memory.sent.len() >= MESSAGES_MAX {
                 return;
             }
-            let mut out = [0; MAX_MESSAGE_LENGTH];
-            let last = self.memory.next_user_ref_num - 1;
-            let recent = last.saturating_sub(self.random.below(20) as u32);
-            let length = match self.random.below(10) {
-                0..=1 if last > 0 => {
-                    let quantity =
-                        if self.random.chance(0.3) { self.random.between(1, 50) as u32 } else { 0 };
-                    CancelOrder { user_ref_num: recent, quantity }.write(&[], &mut out)
-                }
-                2..=3 if last > 0 => ReplaceOrder {
-                    orig_user_ref_num: recent,
-                    user_ref_num: self.number(),
-                    quantity: self.random.between(1, 100) as u32,
-                    price: self.price(),
-                    time_in_force: time_in_force::DAY,
-                    display: b'Y',
-                    inter_market_sweep_eligibility: b'N',
-                    cl_ord_id: [b' '; 14],
-                }
-                .write(&[], &mut out),
-                _ => EnterOrder {
-                    user_ref_num: self.number(),
-                    side: if self.random.chance(0.5) { side::BUY } else { side::SELL },
-                    quantity: self.random.between(1, 100) as u32,
-                    symbol: SYMBOLS[self.random.index(SYMBOLS.len())],
-                    price: self.price(),
-                    time_in_force: time_in_force::DAY,
-                    display: b'Y',
-                    capacity: b'P',
-                    inter_market_sweep_eligibility: b'N',
-                    cross_type: b'N',
-                    cl_ord_id: [b' '; 14],
-                }
-                .write(&[], &mut out),
-            };
-            self.memory.sent.push(out[..length].to_vec());
+            let message = self.flow.next(&mut self.random, &SYMBOLS);
+            self.say(message);
         }
     }
 
-    fn number(&mut self) -> u32 {
-        self.memory.next_user_ref_num += 1;
-        self.memory.next_user_ref_num - 1
-    }
-
-    fn price(&mut self) -> u64 {
-        1_000_000 + self.random.below(8) * 100
+    /// Sends a message as soon as the session has room for it.
+    pub fn say(&mut self, message: Vec<u8>) {
+        self.memory.sent.push(message);
     }
 
     fn send(&mut self, now_ns: u64) {

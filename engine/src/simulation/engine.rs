@@ -1,16 +1,15 @@
 //! The engine as the simulation runs it: the real parts, stepped by hand. It is what `start` and `runner::run` are for threads.
 
 use super::broken::{self, Broken};
-use super::client::{PASSWORD, SYMBOLS};
+use super::client::PASSWORD;
 use super::truth::Truth;
-use super::wiring::{EnginePort, Life, Recording};
+use super::wiring::{Background, EnginePort, Life, Recording};
 use crate::clock::{Clock, Now};
 use crate::config::{Account, RiskConfig, SessionConfig};
 use crate::core::Core;
 use crate::egress::Egress;
 use crate::ingress::verify::{self, Answer, Question, VerifierHandle};
 use crate::ingress::{Accounts, Ingress};
-use crate::journal::keeper::{Preparer, Step, Syncer};
 use crate::journal::recovery::{Parts, assemble};
 use crate::journal::writer::Log;
 use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
@@ -32,6 +31,8 @@ use std::time::Duration;
 pub const SHARD: u32 = 0;
 /// Small, so that runs see many segments.
 const SEGMENT_BYTES: u64 = 32 << 10;
+/// Steps of the journal's threads within the longest wait for a segment: a batch fills three segments, and one takes six steps.
+pub const PATIENCE: u64 = 64;
 const FIRM: [u8; 4] = *b"SIMU";
 const MAX_SESSIONS: usize = 16;
 const WINDOW_BYTES: usize = 512 << 10;
@@ -46,15 +47,14 @@ pub struct Setting<'a> {
     pub truth: &'a Rc<RefCell<Truth>>,
     pub durability: Durability,
     pub users: &'a [[u8; 6]],
+    pub symbols: &'a [[u8; 8]],
     pub broken: Option<Broken>,
     pub seed: u64,
 }
 
 pub struct Engine {
     pub runner: Runner<EnginePort, Recording<Writer<SimStorage>>>,
-    preparer: Preparer<SimStorage>,
-    syncer: Syncer<SimStorage>,
-    pub sync_failed: bool,
+    background: Rc<RefCell<Background>>,
     questions: Consumer<Question>,
     answers: Producer<Answer>,
     pub life: Rc<Life>,
@@ -85,7 +85,7 @@ impl Engine {
     /// Recovers what the disk has, compares it with the truth, and goes on from there.
     pub fn start(setting: &Setting<'_>) -> Result<Self, StartError> {
         let failed = |what: &dyn ToString| StartError::Failed(what.to_string());
-        let Setting { network, storage, truth, durability, broken, .. } = *setting;
+        let Setting { network, storage, truth, durability, symbols, broken, .. } = *setting;
         if broken == Some(Broken::SkipCrc) {
             broken::reseal(storage, SHARD);
         }
@@ -108,12 +108,13 @@ impl Engine {
             durability,
             segment_size: SEGMENT_BYTES,
             segments_ahead: 2,
-            // One thread: waiting for the other one would be for ever.
+            // One thread: `Recording` lets the others work while this one waits.
             stall_max: Duration::ZERO,
         };
         let Parts { writer, preparer, syncer } = assemble(storage.clone(), SHARD, recovered.end, settings)?;
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);
-        let mut log = Recording::new(writer, Rc::clone(truth), last, late);
+        let background = Rc::new(RefCell::new(Background::new(preparer, syncer, PATIENCE)));
+        let mut log = Recording::new(writer, Rc::clone(&background), Rc::clone(truth), last, late);
         let started_ns = network.now_ns();
         let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
         let mut core = match core {
@@ -129,7 +130,7 @@ impl Engine {
                 attach(core, log)
             }
             None => {
-                let genesis = genesis();
+                let genesis = genesis(symbols.len() as u32);
                 let mut buffer = [0; MAX_ENCODED];
                 let length = Input::Genesis(genesis).encode(&mut buffer);
                 let last = log
@@ -139,7 +140,7 @@ impl Engine {
                 Core { shard: Shard::new(genesis), egress, log, last, failure: None }
             }
         };
-        configure(&mut core, timestamp_ns).map_err(|what| failed(&what))?;
+        configure(&mut core, symbols, timestamp_ns).map_err(|what| failed(&what))?;
         let accounts = Accounts::new(setting.users.iter().map(account).collect());
         let (to_verifier, questions) = RingBuffer::new(verify::MAX_PENDING);
         let (answers, from_verifier) = RingBuffer::new(verify::MAX_PENDING);
@@ -177,7 +178,7 @@ impl Engine {
             None,
         );
         runner.begin();
-        Ok(Self { runner, preparer, syncer, sync_failed: false, questions, answers, life, started_ns, torn })
+        Ok(Self { runner, background, questions, answers, life, started_ns, torn })
     }
 
     /// One round of the shard's thread.
@@ -193,45 +194,34 @@ impl Engine {
         self.runner.turn_at(received, now).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// What the journal's threads may do in the meantime.
-    pub fn background(&mut self, preparer_steps: u64, syncer_steps: u64) {
-        for _ in 0..preparer_steps {
-            // An error is tried again, and becomes back-pressure.
-            if !matches!(self.preparer.step(), Ok(Step::Worked)) {
-                break;
-            }
-        }
-        for _ in 0..syncer_steps {
-            match self.syncer.step() {
-                Ok(Step::Worked) => {}
-                Ok(Step::Idle) => break,
-                Err(_) => {
-                    self.sync_failed = true;
-                    break;
-                }
-            }
-        }
+    /// What the journal's threads may do in the meantime, and while the next round waits for them.
+    pub fn background(&mut self, preparer_steps: u64, syncer_steps: u64, patience: u64) {
+        self.background.borrow_mut().between_rounds(preparer_steps, syncer_steps, patience);
+    }
+
+    pub fn sync_failed(&self) -> bool {
+        self.background.borrow().sync_failed
     }
 }
 
-fn genesis() -> Genesis {
+fn genesis(max_instruments: u32) -> Genesis {
     Genesis {
         shard: SHARD as u16,
         utc_offset_seconds: 0,
         max_orders: 4_096,
         max_price_levels: 256,
         max_sessions: MAX_SESSIONS as u32,
-        max_instruments: SYMBOLS.len() as u32,
+        max_instruments,
         feed_session: *b"FSIMULATED",
     }
 }
 
-fn configure<L: Log>(core: &mut Core<L>, timestamp_ns: u64) -> Result<(), String> {
+fn configure<L: Log>(core: &mut Core<L>, symbols: &[[u8; 8]], timestamp_ns: u64) -> Result<(), String> {
     if !core.shard.has_firm(&FIRM) {
         let firm = Input::Firm { firm: FIRM, risk: RiskConfig::default() };
         core.input(&firm, timestamp_ns).map_err(|error| error.to_string())?;
     }
-    for symbol in SYMBOLS {
+    for &symbol in symbols {
         if core.shard.has_symbol(&symbol) {
             continue;
         }

@@ -13,6 +13,9 @@
 pub mod broken;
 mod client;
 mod engine;
+mod flow;
+#[cfg(test)]
+mod lossless;
 mod naive;
 mod truth;
 mod wiring;

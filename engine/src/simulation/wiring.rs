@@ -3,6 +3,7 @@
 
 use super::truth::Truth;
 use crate::journal::error::AppendError;
+use crate::journal::keeper::{Preparer, Step, Syncer};
 use crate::journal::writer::Log;
 use crate::journal::{Lsn, SimStorage};
 use netio::sim::SimPort;
@@ -13,9 +14,58 @@ use std::rc::Rc;
 use std::time::Duration;
 use wire::moldudp64::{HEADER_LENGTH, Header};
 
+/// What the journal's threads do, step by step: between the rounds of the shard's thread, and while that waits for them.
+pub struct Background {
+    preparer: Preparer<SimStorage>,
+    syncer: Syncer<SimStorage>,
+    pub sync_failed: bool,
+    /// Steps that a wait for the next segment may still take, all in all: then it has been too long.
+    patience: u64,
+}
+
+impl Background {
+    pub fn new(preparer: Preparer<SimStorage>, syncer: Syncer<SimStorage>, patience: u64) -> Self {
+        Self { preparer, syncer, sync_failed: false, patience }
+    }
+
+    /// Time between two rounds: so many steps of each, and what a wait in the next round may take.
+    pub fn between_rounds(&mut self, preparer_steps: u64, syncer_steps: u64, patience: u64) {
+        for _ in 0..preparer_steps {
+            // An error is tried again, and becomes back-pressure.
+            if !matches!(self.preparer.step(), Ok(Step::Worked)) {
+                break;
+            }
+        }
+        for _ in 0..syncer_steps {
+            if !self.sync() {
+                break;
+            }
+        }
+        self.patience = patience;
+    }
+
+    /// Whether there was anything to sync.
+    fn sync(&mut self) -> bool {
+        let step = self.syncer.step();
+        self.sync_failed |= step.is_err();
+        matches!(step, Ok(Step::Worked))
+    }
+
+    /// The shard's thread waits for the next segment. False when it gives up: the real preparer tries again later than that after an error.
+    fn is_waited_for(&mut self) -> bool {
+        if self.patience == 0 {
+            return false;
+        }
+        self.patience -= 1;
+        self.sync();
+        self.preparer.step().is_ok()
+    }
+}
+
 /// A log that tells the truth what it was given.
 pub struct Recording<L: Log> {
     inner: L,
+    background: Rc<RefCell<Background>>,
     truth: Rc<RefCell<Truth>>,
     /// Present in an engine that acknowledges before it appends: what it has not appended yet.
     late: Option<VecDeque<(u8, u64, Vec<u8>)>>,
@@ -23,14 +73,30 @@ pub struct Recording<L: Log> {
 }
 
 impl<L: Log> Recording<L> {
-    pub fn new(inner: L, truth: Rc<RefCell<Truth>>, last: Lsn, acknowledges_first: bool) -> Self {
-        Self { inner, truth, late: acknowledges_first.then(VecDeque::new), last }
+    pub fn new(
+        inner: L,
+        background: Rc<RefCell<Background>>,
+        truth: Rc<RefCell<Truth>>,
+        last: Lsn,
+        acknowledges_first: bool,
+    ) -> Self {
+        Self { inner, background, truth, late: acknowledges_first.then(VecDeque::new), last }
+    }
+
+    /// What the writer does with threads beside it: waits for the next segment as long as it has patience.
+    fn append_or_wait(&mut self, kind: u8, timestamp_ns: u64, parts: &[&[u8]]) -> Result<Lsn, AppendError> {
+        loop {
+            match self.inner.append_parts(kind, timestamp_ns, parts) {
+                Err(AppendError::NotReady { .. }) if self.background.borrow_mut().is_waited_for() => {}
+                appended => return appended,
+            }
+        }
     }
 
     /// Appends what was put off.
     pub fn catch_up(&mut self) -> Result<(), AppendError> {
         while let Some((kind, timestamp_ns, payload)) = self.late.as_mut().and_then(VecDeque::pop_front) {
-            self.inner.append(kind, timestamp_ns, &payload)?;
+            self.append_or_wait(kind, timestamp_ns, &[&payload])?;
         }
         Ok(())
     }
@@ -43,7 +109,7 @@ impl<L: Log> Log for Recording<L> {
                 late.push_back((kind, timestamp_ns, parts.concat()));
                 self.last = self.last.next();
             }
-            None => self.last = self.inner.append_parts(kind, timestamp_ns, parts)?,
+            None => self.last = self.append_or_wait(kind, timestamp_ns, parts)?,
         }
         self.truth.borrow_mut().record(self.last, kind, timestamp_ns, parts.concat());
         Ok(self.last)

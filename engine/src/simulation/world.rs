@@ -2,8 +2,8 @@
 //! to come right.
 
 use super::broken::Broken;
-use super::client::Client;
-use super::engine::{Engine, SHARD, Setting, StartError};
+use super::client::{Client, SYMBOLS};
+use super::engine::{Engine, PATIENCE, SHARD, Setting, StartError};
 use super::truth::Truth;
 use super::{Options, Report, Violation};
 use crate::journal::format::{self, SECTOR};
@@ -220,13 +220,16 @@ impl World {
             self.start()?;
         }
         if let Some(engine) = &mut self.engine {
-            let (preparer, syncer) =
-                if faults { (self.random.below(8), self.random.below(3)) } else { (8, 8) };
-            engine.background(preparer, syncer);
+            let (preparer, syncer, patience) = if faults {
+                (self.random.below(8), self.random.below(3), self.random.below(16))
+            } else {
+                (8, 8, PATIENCE)
+            };
+            engine.background(preparer, syncer, patience);
             let ended = self.storage.is_dead() || engine.turn(now_ns).is_err();
             let over = ended || self.storage.is_dead() || engine.life.is_over.get();
             // After a failed sync the process goes on until it is to write again. Somebody looks after it before long.
-            if over || (engine.sync_failed && self.random.chance(0.05)) {
+            if over || (engine.sync_failed() && self.random.chance(0.05)) {
                 self.crash();
             }
         }
@@ -249,6 +252,7 @@ impl World {
             truth: &self.truth,
             durability: self.durability,
             users: &users,
+            symbols: &SYMBOLS,
             broken: self.options.broken,
             seed: self.options.seed,
         };
@@ -333,7 +337,7 @@ impl World {
         if let Some((id, _)) = self.partition.take() {
             self.network.heal(id);
         }
-        if self.engine.as_ref().is_some_and(|engine| engine.sync_failed) {
+        if self.engine.as_ref().is_some_and(Engine::sync_failed) {
             self.crash();
         }
         let end_ns = self.network.now_ns() + QUIET_MAX_NS;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod ask;
+mod first_version;
 mod ledger;
 mod many_instruments;
 mod operations;

@@ -59,8 +59,8 @@ pub enum SourceError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     #[error(
-        "record {wanted} is needed next, the journal begins with record {first} ({file}): what lay between was removed by retention \
-         (journal.retain_segments, journal.keep_snapshots). To go on without it, begin after a snapshot with --after RECORD; \
+        "record {wanted} is needed next, with the state before it: the journal begins with record {first} ({file}) and no snapshot before \
+         {wanted} is left. The rest was removed by retention (journal.retain_segments, journal.keep_snapshots). To go on without it, begin after a snapshot with --after RECORD; \
          snapshots are of records {snapshots:?}"
     )]
     Retired { wanted: Lsn, first: Lsn, file: String, snapshots: Vec<u64> },

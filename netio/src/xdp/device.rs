@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{idle::IdleStrategy, port::Endpoint};
 
-/// A queue whose socket was closed a moment ago answers EBUSY for some 40 ms; another process' socket does so for good.
-const BUSY_RETRY_TOTAL: Duration = Duration::from_millis(400);
+/// A queue whose socket was closed a moment ago answers EBUSY for some 40 ms, longer on a loaded machine, where the kernel's
+/// worker that releases it waits its turn; another process' socket does so for good.
+const BUSY_RETRY_TOTAL: Duration = Duration::from_secs(2);
 const BUSY_RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// Packets that copy mode may send per call; the kernel takes 32 if not told.
 const TRANSMIT_BUDGET: u32 = 2048;

@@ -46,7 +46,9 @@ impl Machine {
     }
 
     pub fn engine_with(&self, settings: Settings) -> anyhow::Result<Engine> {
-        let settings = Settings { cores: vec![0], idle: "spin", ..settings };
+        // With `disk` the thread that syncs shares the engine's core, the generator having the other one.
+        let idle = if settings.durability == "disk" { "yield" } else { "spin" };
+        let settings = Settings { cores: vec![0], idle, ..settings };
         let command = pinned(&self.pair.engine, ENGINE_CORE, &self.engine);
         Ok(Engine::start_as(command, Some(self.pair.engine.clone()), settings)?)
     }

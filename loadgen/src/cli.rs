@@ -203,6 +203,9 @@ pub struct RunArgs {
     /// Open loop: exponentially distributed gaps instead of equal ones.
     #[arg(long, requires = "rate")]
     pub poisson: bool,
+    /// Open loop: orders come N at a time, all meant for the same moment and sent by the same client; the rate stays what it is.
+    #[arg(long, requires = "rate", value_name = "N", default_value_t = 1)]
+    pub burst: u32,
     /// End after this many measured orders, if the duration is not over before.
     #[arg(long, value_name = "N")]
     pub orders: Option<u64>,
@@ -243,6 +246,9 @@ pub struct SearchArgs {
     /// Exponentially distributed gaps.
     #[arg(long)]
     pub poisson: bool,
+    /// Orders come N at a time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub burst: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

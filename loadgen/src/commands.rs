@@ -15,7 +15,7 @@ use crate::cli::{
 };
 use crate::client::Credentials;
 use crate::mix::MixSettings;
-use crate::pace::Pace;
+use crate::pace::{Arrivals, Pace};
 use crate::ports::PortName;
 use crate::report::table::{duration, grouped, render, right, table};
 use crate::report::{HostFacts, Report, assemble, hgrm, html};
@@ -145,7 +145,7 @@ fn describe(
     let symbols = plan.symbols.iter().map(Vec::len).sum();
     let (intended, window) = match plan.pace {
         Pace::Closed { window } => (None, Some(window)),
-        Pace::Fixed { rate } | Pace::Poisson { rate } => (Some(rate), None),
+        Pace::Open(arrivals) => (Some(arrivals.rate), None),
     };
     let mut report = Report {
         label: if output.label.is_empty() {
@@ -203,8 +203,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         Some(rate) if !(rate.is_finite() && rate > 0.0) => {
             bail!("--rate {rate}: expected more than 0 orders per second")
         }
-        Some(rate) if args.poisson => Pace::Poisson { rate },
-        Some(rate) => Pace::Fixed { rate },
+        Some(_) if args.burst == 0 => bail!("--burst 0: expected at least one order"),
+        Some(rate) => Pace::Open(Arrivals { rate, burst: args.burst, poisson: args.poisson }),
         None if args.window == 0 => bail!("--window 0: expected at least one order in flight"),
         None => Pace::Closed { window: args.window },
     };
@@ -226,6 +226,9 @@ pub fn run_search(args: &SearchArgs) -> Result<ExitCode> {
         precision: args.precision,
         limit_ns: args.limit,
     };
+    if args.burst == 0 {
+        bail!("--burst 0: expected at least one order");
+    }
     settings.check().map_err(|problem| anyhow!(problem))?;
     if !(0.0..=100.0).contains(&args.percentile) {
         bail!("--percentile {}: expected 0 to 100", args.percentile);
@@ -241,7 +244,7 @@ pub fn run_search(args: &SearchArgs) -> Result<ExitCode> {
         "within the limit",
     ]);
     let found = search(&settings, |rate| {
-        let pace = if args.poisson { Pace::Poisson { rate } } else { Pace::Fixed { rate } };
+        let pace = Pace::Open(Arrivals { rate, burst: args.burst, poisson: args.poisson });
         let plan = plan(&args.target, &args.accounts, &args.flow, &args.time, pace, args.output.quiet)?;
         let started_at = unix_seconds();
         let (executed, port) = execute_over(&plan, &args.target, &interrupt)?;

@@ -126,7 +126,7 @@ impl Plan {
         let clients = self.clients.len() as u32;
         let in_flight = match self.pace {
             Pace::Closed { window } => window,
-            Pace::Fixed { .. } | Pace::Poisson { .. } => {
+            Pace::Open(_) => {
                 (IN_FLIGHT_TOTAL / clients).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX)
             }
         };

@@ -358,8 +358,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         let WorkerSettings { seed, worker, workers, .. } = self.settings;
         self.schedule = match self.settings.pace {
             Pace::Closed { .. } => None,
-            Pace::Fixed { rate } => Some(Schedule::new(rate, false, seed, worker, workers, start_ns)),
-            Pace::Poisson { rate } => Some(Schedule::new(rate, true, seed, worker, workers, start_ns)),
+            Pace::Open(arrivals) => Some(Schedule::new(arrivals, seed, worker, workers, start_ns)),
         };
         for at in 0..self.traders.len() {
             self.traders[at].account.measure_from(self.measure_from_ns);
@@ -381,7 +380,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         }
         match self.settings.pace {
             Pace::Closed { window } => self.fill_windows(window),
-            Pace::Fixed { .. } | Pace::Poisson { .. } => {
+            Pace::Open(_) => {
                 self.send_due();
                 self.pump_waiting(now_ns);
             }
@@ -431,6 +430,9 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             let measured = intended_ns >= self.measure_from_ns;
             if intended_ns > now_ns || (measured && self.orders_left == 0) {
                 break;
+            }
+            if schedule.is_in_burst() {
+                self.turn = (self.turn + self.traders.len() - 1) % self.traders.len();
             }
             let Some(at) = self.place_somewhere(intended_ns) else { break };
             schedule.take_due(now_ns);

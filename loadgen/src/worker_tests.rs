@@ -12,7 +12,7 @@ use crate::client::{Client, Credentials};
 use crate::clock::Clock;
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::mix::{Mix, MixSettings};
-use crate::pace::Pace;
+use crate::pace::{Arrivals, Pace};
 use crate::report::assemble::{Outcome, fill};
 use crate::report::{Report, SCHEMA_VERSION};
 use crate::scripted::{Script, ScriptedEngine};
@@ -176,7 +176,7 @@ fn a_harsh_network_changes_nothing_but_the_time() {
 
 #[test]
 fn latency_of_an_open_loop_counts_a_stall_of_the_engine_for_every_order_it_delayed() {
-    let mut simulation = Simulation::new(Pace::Fixed { rate: 20_000.0 });
+    let mut simulation = Simulation::new(Pace::Open(Arrivals { rate: 20_000.0, burst: 1, poisson: false }));
     simulation.settings.duration_ns = 100 * MILLISECOND_NS;
     let stalled = |since_ns| !(30 * MILLISECOND_NS..50 * MILLISECOND_NS).contains(&since_ns);
     let report = report(simulation.run(stalled).0);
@@ -192,7 +192,7 @@ fn latency_of_an_open_loop_counts_a_stall_of_the_engine_for_every_order_it_delay
 
 #[test]
 fn a_stall_of_the_generator_is_measured_from_the_intended_times_and_reported_as_its_own() {
-    let simulation = Simulation::new(Pace::Fixed { rate: 20_000.0 });
+    let simulation = Simulation::new(Pace::Open(Arrivals { rate: 20_000.0, burst: 1, poisson: false }));
     let network = SimNetwork::new(1, simulation.faults.clone());
     let mut engine =
         ScriptedEngine::new(network.open(ENGINE.parse::<SocketAddr>().unwrap()).unwrap(), Script::default());

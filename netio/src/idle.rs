@@ -113,6 +113,12 @@ impl Idle {
         Ok(())
     }
 
+    /// The round was empty, and a thread that may need this core is what its owner waits for: under `yield` it gets the core at once.
+    #[inline]
+    pub fn expect(&mut self) {
+        self.empty_rounds = EMPTY_POLLS_BEFORE_GIVING_WAY;
+    }
+
     /// As [`Idle::wait`], for a thread that polls rings and has no port: under `park` it sleeps for a fixed moment.
     #[inline]
     pub fn pause(&mut self) {

@@ -125,6 +125,9 @@ impl<P: Port, L: Log> Runner<P, L> {
             if self.turn()? {
                 self.idle.busy();
             } else {
+                if self.gate.as_ref().is_some_and(|gate| gate.len() > 0) && self.idle.strategy()==IdleStrategy::Yield {
+                    self.idle.expect();
+                }
                 self.idle.wait(&mut self.port, IDLE_MAX)?;
             }
         }

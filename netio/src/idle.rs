@@ -106,37 +106,39 @@ impl Idle {
     /// The round was empty. Waits as the strategy says, in no case beyond `until_deadline` (the owner's next timer) or [`PARK_TIMEOUT_MAX`].
     #[inline]
     pub fn wait(&mut self, port: &mut impl Port, until_deadline: Duration) -> Result<(), PortError> {
-        if self.strategy == IdleStrategy::Park && self.gives_way() {
+        if self.strategy == IdleStrategy::Park && self.has_waited() {
             return port.wait(until_deadline.min(PARK_TIMEOUT_MAX));
         }
         self.spin_or_yield();
         Ok(())
     }
 
-    /// The round was empty, and a thread that may need this core is what its owner waits for: under `yield` it gets the core at once.
+    /// The round was empty, and what its owner waits for is another thread, who may need this core: under `yield` it gets it at once.
     #[inline]
-    pub fn expect(&mut self) {
-        self.empty_rounds = EMPTY_POLLS_BEFORE_GIVING_WAY;
+    pub fn give_way(&mut self) {
+        if self.strategy == IdleStrategy::Yield {
+            self.empty_rounds = EMPTY_POLLS_BEFORE_GIVING_WAY;
+        }
     }
 
     /// As [`Idle::wait`], for a thread that polls rings and has no port: under `park` it sleeps for a fixed moment.
     #[inline]
     pub fn pause(&mut self) {
-        if self.strategy == IdleStrategy::Park && self.gives_way() {
+        if self.strategy == IdleStrategy::Park && self.has_waited() {
             std::thread::sleep(PAUSE_SLEEP);
             return;
         }
         self.spin_or_yield();
     }
 
-    fn gives_way(&self) -> bool {
+    fn has_waited(&self) -> bool {
         self.empty_rounds >= EMPTY_POLLS_BEFORE_GIVING_WAY
     }
 
     #[inline]
     fn spin_or_yield(&mut self) {
         // No PAUSE between polls: since Skylake it takes 140 cycles, in which a datagram would wait.
-        if self.strategy == IdleStrategy::Yield && self.gives_way() {
+        if self.strategy == IdleStrategy::Yield && self.has_waited() {
             std::thread::yield_now();
         } else {
             self.empty_rounds = self.empty_rounds.saturating_add(1);

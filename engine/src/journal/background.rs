@@ -141,7 +141,11 @@ fn sync<S: Storage>(
         if stop.load(Ordering::Acquire) {
             return syncer.finish();
         }
-        match syncer.step() {
+        let step = match syncer.step() {
+            Ok(Step::Idle) if worked.elapsed() >= BUSY => syncer.rest().map(|()| Step::Idle),
+            step => step,
+        };
+        match step {
             Ok(Step::Worked) => worked = Instant::now(),
             Ok(Step::Idle) => {
                 let pause = match durability {

@@ -157,12 +157,20 @@ pub struct FileKeeper {
     mapped: bool,
 }
 
+impl FileKeeper {
+    fn write(&self, from: u64, to: u64, durably: bool) -> Result<(), StorageError> {
+        let range = from as usize..to as usize;
+        whole(&self.path, from, to - from, || self.memory.write_to(&self.file, range.clone(), durably))
+    }
+}
+
 impl SegmentKeeper for FileKeeper {
     fn write_back(&mut self, from: u64, to: u64) -> Result<(), StorageError> {
-        if self.mapped || from >= to {
-            return Ok(());
-        }
-        whole(&self.path, from, to - from, || self.memory.write_to(&self.file, from as usize..to as usize))
+        if self.mapped || from >= to { Ok(()) } else { self.write(from, to, false) }
+    }
+
+    fn write_durably(&mut self, from: u64, to: u64) -> Result<(), StorageError> {
+        if self.mapped { self.sync() } else { self.write(from, to, true) }
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {

@@ -18,6 +18,10 @@ use super::{
 /// Bytes ahead of the writer that are kept writable without a fault: several times what a shard writes between two looks.
 const PREFAULT_AHEAD: u64 = 1 << 20;
 
+/// Groups after which a group takes the marks before it along to the disk: one more page for it to write. With every group the answer at
+/// 500,000 orders/s took 266 us instead of 248.
+const GROUPS_PER_MARK: u32 = 8;
+
 /// Whether a step found anything to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -33,6 +37,8 @@ pub(crate) struct KeptSegment<K> {
     pub synced: u64,
     pub generation: u64,
     pub keeper: K,
+    /// Groups whose mark is not on the disk.
+    pub unmarked: u32,
 }
 
 /// The first page of a segment not used yet: no header, but both marks, so that one of them may be lost.
@@ -132,7 +138,7 @@ impl<S: Storage> Preparer<S> {
         if let Prepared::Ready(memory, keeper) = preparation.step()? {
             self.under_way = None;
             let (ordinal, size) = (self.next_ordinal, self.segment_size);
-            let kept = KeptSegment { ordinal, size, synced: 0, generation: FIRST_GENERATION, keeper };
+            let kept = KeptSegment { ordinal, size, synced: 0, generation: FIRST_GENERATION, keeper, unmarked: 0 };
             self.waiting = Some(Waiting { kept: Some(kept), ready: ReadySegment { ordinal, size, memory } });
             self.next_ordinal += 1;
             self.hand_over();
@@ -207,9 +213,21 @@ impl<S: Storage> Syncer<S> {
         }
     }
 
-    /// A mark is durable with the sync after it; at the end there is none.
+    /// Makes the last mark durable, for a quiet moment: no group is coming that would take it along.
+    pub fn rest(&mut self) -> Result<(), JournalFailure> {
+        if let Some(failure) = self.progress.failure() {
+            return Err(failure.clone());
+        }
+        match &self.current {
+            Some(segment) if self.every_group && segment.unmarked > 0 => self.sync_last_mark(),
+            _ => Ok(()),
+        }
+    }
+
+    /// A mark is durable with a sync after it; at the end there is none.
     fn sync_last_mark(&mut self) -> Result<(), JournalFailure> {
         let Some(segment) = &mut self.current else { return Ok(()) };
+        segment.unmarked = 0;
         segment.keeper.sync().map_err(|error| self.progress.fail(error.to_string()))
     }
 
@@ -226,12 +244,18 @@ impl<S: Storage> Syncer<S> {
         let full = segment.ordinal < position.ordinal();
         let to = if full { segment.size } else { position.offset() };
         if to > segment.synced && (full || every_group) {
-            if segment.synced == 0 {
-                segment.keeper.write_back(0, HEADER_LENGTH as u64)?;
-            }
             // Not from 0: the rest of the first page has the marks, which only exist in the file.
-            segment.keeper.write_back(segment.synced.max(DATA_OFFSET as u64), to)?;
-            segment.keeper.sync()?;
+            let from = segment.synced.max(DATA_OFFSET as u64);
+            if segment.synced == 0 || full || segment.unmarked >= GROUPS_PER_MARK {
+                if segment.synced == 0 {
+                    segment.keeper.write_back(0, HEADER_LENGTH as u64)?;
+                }
+                segment.keeper.write_back(from, to)?;
+                segment.keeper.sync()?;
+                segment.unmarked = 0;
+            } else {
+                segment.keeper.write_durably(from, to)?;
+            }
             segment.synced = to;
             // `lsn` was read before `position`: all of it lies before `to`, unless `to` is the end of an older segment.
             if !full {
@@ -240,6 +264,7 @@ impl<S: Storage> Syncer<S> {
             let mark = SyncMark { generation: segment.generation, offset: to, boot_id: self.boot_id };
             segment.keeper.write_mark(mark.slot() as u64, &mark.encode())?;
             segment.generation += 1;
+            segment.unmarked += 1;
             if full {
                 self.current = None;
             }

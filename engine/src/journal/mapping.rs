@@ -90,21 +90,19 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// `pwrite` of `range` to the same offset of `file`; returns the bytes taken. The kernel does the reading: no reference to memory that
+    /// `pwrite` of `range` to the same offset of `file`, where `durably` with the sync of that range; returns the bytes taken. The kernel does the reading: no reference to memory that
     /// the other side may be storing beside ever exists. Which range holds whole records is the caller's knowledge.
-    pub fn write_to(&self, file: &File, range: Range<usize>) -> io::Result<usize> {
+    pub fn write_to(&self, file: &File, range: Range<usize>, durably: bool) -> io::Result<usize> {
         use std::os::fd::AsRawFd;
         if range.start > range.end || range.end > self.mapping.length {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let flags = if durably { libc::RWF_DSYNC } else { 0 };
         // SAFETY: in range, checked above; the mapping lives as long as `self`.
         let taken = unsafe {
-            libc::pwrite(
-                file.as_raw_fd(),
-                self.mapping.base.as_ptr().add(range.start).cast(),
-                range.len(),
-                range.start as libc::off_t,
-            )
+            let base = self.mapping.base.as_ptr().add(range.start).cast();
+            let part = libc::iovec { iov_base: base, iov_len: range.len() };
+            libc::pwritev2(file.as_raw_fd(), &part, 1, range.start as libc::off_t, flags)
         };
         usize::try_from(taken).map_err(|_| io::Error::last_os_error())
     }

@@ -17,7 +17,10 @@ pub trait SegmentKeeper: Send {
     /// Hands `from..to`, all of it written and published, to the system, if the writer's stores did not do so.
     fn write_back(&mut self, from: u64, to: u64) -> Result<(), StorageError>;
 
-    /// Makes what was handed to the system durable. After an error the segment is beyond repair: what the disk has is unknown.
+    /// Both for `from..to`: hands it over and makes it durable. What else was handed over, marks too, may stay where it is. Errors as of `sync`.
+    fn write_durably(&mut self, from: u64, to: u64) -> Result<(), StorageError>;
+
+    /// Makes all that was handed to the system durable. After an error the segment is beyond repair: what the disk has is unknown.
     fn sync(&mut self) -> Result<(), StorageError>;
 
     /// Writes `bytes` behind the shard's back, into the header's page. Durable with the next sync; survives the process at once.

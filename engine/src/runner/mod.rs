@@ -125,8 +125,8 @@ impl<P: Port, L: Log> Runner<P, L> {
             if self.turn()? {
                 self.idle.busy();
             } else {
-                if self.gate.as_ref().is_some_and(|gate| gate.len() > 0) && self.idle.strategy()==IdleStrategy::Yield {
-                    self.idle.expect();
+                if self.gate.as_ref().is_some_and(|gate| gate.len() > 0) {
+                    self.idle.give_way();
                 }
                 self.idle.wait(&mut self.port, IDLE_MAX)?;
             }

@@ -14,10 +14,15 @@ use std::rc::Rc;
 use std::time::Duration;
 use wire::moldudp64::{HEADER_LENGTH, Header};
 
+/// The real thread syncs the last mark when it has been idle for a while.
+const IDLE_BEFORE_REST: u32 = 8;
+
 /// What the journal's threads do, step by step: between the rounds of the shard's thread, and while that waits for them.
 pub struct Background {
     preparer: Preparer<SimStorage>,
     syncer: Syncer<SimStorage>,
+    /// Steps in a row in which there was nothing to sync.
+    idle: u32,
     pub sync_failed: bool,
     /// Steps that a wait for the next segment may still take, all in all: then it has been too long.
     patience: u64,
@@ -25,7 +30,7 @@ pub struct Background {
 
 impl Background {
     pub fn new(preparer: Preparer<SimStorage>, syncer: Syncer<SimStorage>, patience: u64) -> Self {
-        Self { preparer, syncer, sync_failed: false, patience }
+        Self { preparer, syncer, idle: 0, sync_failed: false, patience }
     }
 
     /// Time between two rounds: so many steps of each, and what a wait in the next round may take.
@@ -46,7 +51,11 @@ impl Background {
 
     /// Whether there was anything to sync.
     fn sync(&mut self) -> bool {
-        let step = self.syncer.step();
+        let mut step = self.syncer.step();
+        self.idle = if let Ok(Step::Idle) = step { self.idle + 1 } else { 0 };
+        if self.idle > IDLE_BEFORE_REST {
+            step = self.syncer.rest().map(|()| Step::Idle);
+        }
         self.sync_failed |= step.is_err();
         matches!(step, Ok(Step::Worked))
     }

@@ -13,8 +13,8 @@ use crate::engine::{Engine, Folder, PASSWORD, Settings};
 use crate::process::Process;
 use crate::veth::{Host, VethPair};
 
-const ENGINE_CORE: &str = "0";
-const CLIENT_CORE: &str = "1";
+/// The two cores: the engine has the first unless [`Machine::engine_core`] says otherwise, the generator the other.
+pub const CORES: [usize; 2] = [0, 1];
 const ECHO_PORT: u16 = 26_900;
 /// A generator that has not ended by itself this long after its time has failed.
 const GRACE: Duration = Duration::from_secs(60);
@@ -25,6 +25,8 @@ pub struct Machine {
     engine: PathBuf,
     loadgen: PathBuf,
     scratch: Folder,
+    /// Which of [`CORES`] the engine has.
+    pub engine_core: usize,
 }
 
 impl Machine {
@@ -35,6 +37,7 @@ impl Machine {
             loadgen: context.release_binary("pitlane-loadgen")?,
             pair: VethPair::new(1).context("the veth pair")?,
             scratch: Folder::new("bench")?,
+            engine_core: CORES[0],
         })
     }
 
@@ -48,15 +51,15 @@ impl Machine {
     pub fn engine_with(&self, settings: Settings) -> anyhow::Result<Engine> {
         // With `disk` the thread that syncs shares the engine's core, the generator having the other one.
         let idle = if settings.durability == "disk" { "yield" } else { "spin" };
-        let settings = Settings { cores: vec![0], idle, ..settings };
-        let command = pinned(&self.pair.engine, ENGINE_CORE, &self.engine);
+        let settings = Settings { cores: vec![self.engine_core], idle, ..settings };
+        let command = pinned(&self.pair.engine, self.engine_core, &self.engine);
         Ok(Engine::start_as(command, Some(self.pair.engine.clone()), settings)?)
     }
 
     /// `pitlane echo`, the limit of a port.
     pub fn echo(&self, port: &'static str) -> anyhow::Result<Process> {
         let host = &self.pair.engine;
-        let mut command = pinned(host, ENGINE_CORE, &self.engine);
+        let mut command = pinned(host, self.engine_core, &self.engine);
         command.args(["echo", "--port", kind(port), "--listen", &format!("{}:{ECHO_PORT}", host.ipv4)]);
         command.args(more_of(port, &host.interface));
         let log = std::fs::File::create(self.scratch.path.join("echo.log"))?;
@@ -83,7 +86,7 @@ impl Machine {
 
     /// `pitlane replay --json` of shard 0; its report.
     pub fn replay(&self, journal: &std::path::Path) -> anyhow::Result<Value> {
-        let output = pinned(&self.pair.engine, ENGINE_CORE, &self.engine)
+        let output = pinned(&self.pair.engine, self.engine_core, &self.engine)
             .arg("replay")
             .arg(journal)
             .arg("--json")
@@ -99,7 +102,8 @@ impl Machine {
             std::fs::remove_file(&report)?;
         }
         let host = &self.pair.client;
-        let mut command = pinned(host, CLIENT_CORE, &self.loadgen);
+        let client_core = CORES[0] + CORES[1] - self.engine_core;
+        let mut command = pinned(host, client_core, &self.loadgen);
         command
             .args(words)
             .args(["--port", kind(port), "--duration", &format!("{seconds}s"), "--quiet", "--json"])
@@ -144,9 +148,9 @@ fn more_of<'a>(port: &str, interface: &'a str) -> Vec<&'a str> {
     }
 }
 
-fn pinned(host: &Host, core: &str, program: &std::path::Path) -> Command {
+fn pinned(host: &Host, core: usize, program: &std::path::Path) -> Command {
     let mut command = host.command("taskset");
-    command.args(["-c", core]).arg(program);
+    command.args(["-c", &core.to_string()]).arg(program);
     command
 }
 

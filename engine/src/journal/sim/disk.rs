@@ -1,6 +1,6 @@
 //! The state of the simulated disk and the chances it takes. No journal knowledge: it does not know where records begin.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use super::super::{error::StorageError, format::SECTOR};
 
@@ -242,12 +242,21 @@ impl Disk {
         Ok(())
     }
 
-    pub fn sync(&mut self, epoch: u64, id: FileId, file: &str) -> Result<(), StorageError> {
+    /// Makes the writes that begin in `range` durable.
+    pub fn sync(
+        &mut self,
+        epoch: u64,
+        id: FileId,
+        file: &str,
+        range: Range<u64>,
+    ) -> Result<(), StorageError> {
         self.alive(epoch, "sync", file)?;
         let failed = self.chance(self.faults.sync_error);
         let misdirected = !failed && self.chance(self.faults.misdirected_write);
         let file_now = &mut self.files[id];
-        let unsynced = std::mem::take(&mut file_now.unsynced);
+        let (unsynced, others) =
+            std::mem::take(&mut file_now.unsynced).into_iter().partition(|(offset, _)| range.contains(offset));
+        file_now.unsynced = others;
         let before = file_now.durable.clone();
         let mut durable = before.clone();
         durable.resize(file_now.now.len(), 0);

@@ -138,8 +138,13 @@ impl SegmentKeeper for SimKeeper {
         self.storage.disk().write(self.epoch, self.file, &self.name, from, &bytes)
     }
 
+    fn write_durably(&mut self, from: u64, to: u64) -> Result<(), StorageError> {
+        self.write_back(from, to)?;
+        self.storage.disk().sync(self.epoch, self.file, &self.name, from..to)
+    }
+
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.storage.disk().sync(self.epoch, self.file, &self.name)
+        self.storage.disk().sync(self.epoch, self.file, &self.name, 0..u64::MAX)
     }
 
     fn write_mark(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
@@ -172,7 +177,7 @@ impl Preparation for SimPreparation {
         match self.stage {
             1 => disk.allocate(self.epoch, self.file, &self.name, self.size)?,
             2 => disk.write(self.epoch, self.file, &self.name, 0, &self.first_bytes)?,
-            3 => disk.sync(self.epoch, self.file, &self.name)?,
+            3 => disk.sync(self.epoch, self.file, &self.name, 0..u64::MAX)?,
             4 => disk.sync_directory(self.epoch)?,
             _ => {
                 drop(disk);
@@ -253,7 +258,7 @@ impl Storage for SimStorage {
     fn sync(&self, file: &str) -> Result<(), StorageError> {
         let mut disk = self.disk();
         let (id, epoch) = (disk.find("sync", file)?, disk.epoch());
-        disk.sync(epoch, id, file)
+        disk.sync(epoch, id, file, 0..u64::MAX)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {

@@ -5,7 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::bench::machine::{Machine, number};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::bench::machine::{CORES, Machine, number};
 use crate::bench::results::Budget::{AtLeast, AtMost};
 use crate::bench::{Context, Figure, Samples, Suite, median};
 use crate::engine::Settings;
@@ -40,9 +43,21 @@ const FIGURES: &[Figure] = &[
         name: "journal.disk_p50_vs_fdatasync",
         unit: "ratio",
         budget: Some(AtMost(2.0)),
-        about: "median answer time at 500,000 orders/s (open loop) over a bare fdatasync of 4 KiB in the same folder",
+        about: "median answer time at 500,000 orders/s (open loop, bursts of 28 from 8 clients in turn) over a bare fdatasync of 4 KiB in \
+                the same folder; the engine on the core where that is faster",
     },
-    Figure { name: "journal.fdatasync_p50_us", unit: "us", budget: None, about: "that bare fdatasync" },
+    Figure {
+        name: "journal.disk_p50_vs_fdatasync_one_by_one",
+        unit: "ratio",
+        budget: None,
+        about: "the same with the orders equally spaced: nearly 500,000 datagrams/s beside the disk on the engine's core",
+    },
+    Figure {
+        name: "journal.fdatasync_p50_us",
+        unit: "us",
+        budget: None,
+        about: "that bare fdatasync, on the core where it is faster: the one that takes the disk's interrupts",
+    },
     Figure {
         name: "recovery.records_per_second",
         unit: "records/s",
@@ -63,10 +78,14 @@ pub fn suite() -> Suite {
 const ONE_PER_DATAGRAM: &[&str] = &["--clients", "1", "--window", "256", "--per-datagram", "1"];
 const BATCHED: &[&str] = &["--clients", "1", "--window", "1024", "--per-datagram", "28"];
 const DEEP: &[&str] = &["--clients", "8", "--window", "1000", "--per-datagram", "28"];
-const STEADY: &[&str] = &["--clients", "8", "--rate", DISK_RATE, "--per-datagram", "28"];
+const SPACED: &[&str] = &["--clients", "8", "--rate", DISK_RATE];
+const BURSTS: &[&str] = &["--clients", "8", "--rate", DISK_RATE, "--per-datagram", "28", "--burst", "28"];
+/// Medians over a bare fdatasync.
+const LATENCIES: [(&str, &[&str]); 2] =
+    [("journal.disk_p50_vs_fdatasync", BURSTS), ("journal.disk_p50_vs_fdatasync_one_by_one", SPACED)];
 
 fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
-    let machine = Machine::new(context)?;
+    let mut machine = Machine::new(context)?;
     let folder = context.repository.join("target/bench/journal");
     let mut samples = Samples::new();
     for _ in 0..context.rounds {
@@ -83,13 +102,24 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
             let rate = rate(&machine, "disk", &folder, DEEP)?;
             samples.entry("journal.disk_orders_per_second").or_default().push(rate);
         }
-        if context.wants("journal.disk_p50_vs_fdatasync") || context.wants("journal.fdatasync_p50_us") {
-            let bare = fdatasync_p50_ns(&folder)?;
+        for (name, load) in LATENCIES {
+            if !context.wants(name) && !context.wants("journal.fdatasync_p50_us") {
+                continue;
+            }
+            // A thread that waits for the disk on another core than the disk's interrupts is woken through that core.
+            let mut bare = f64::INFINITY;
+            for core in CORES {
+                let p50 = fdatasync_p50_ns(&folder, core)?;
+                if p50 < bare {
+                    (bare, machine.engine_core) = (p50, core);
+                }
+            }
             samples.entry("journal.fdatasync_p50_us").or_default().push(bare / 1000.0);
             let engine = machine.engine_with(settings(&machine, "disk", fresh(&folder)?))?;
-            let p50 = number(&machine.load("xdp", SECONDS, STEADY)?, &["latency_ns", "median"])?;
+            let p50 = number(&machine.load("xdp", SECONDS, load)?, &["latency_ns", "median"])?;
             drop(engine);
-            samples.entry("journal.disk_p50_vs_fdatasync").or_default().push(p50 / bare);
+            machine.engine_core = CORES[0];
+            samples.entry(name).or_default().push(p50 / bare);
         }
     }
     if context.wants("recovery.records_per_second") {
@@ -128,8 +158,18 @@ fn rate(machine: &Machine, durability: &'static str, folder: &Path, load: &[&str
     number(&machine.load("xdp", SECONDS, load)?, &["orders_per_second"])
 }
 
-/// Median time of a 4 KiB write and fdatasync in a preallocated file.
-fn fdatasync_p50_ns(folder: &Path) -> anyhow::Result<f64> {
+/// Median time of a 4 KiB write and fdatasync in a preallocated file, on a core.
+fn fdatasync_p50_ns(folder: &Path, core: usize) -> anyhow::Result<f64> {
+    let pinned = || {
+        let mut cores = CpuSet::new();
+        cores.set(core)?;
+        sched_setaffinity(Pid::from_raw(0), &cores)?;
+        fdatasync_p50_ns_here(folder)
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join()).map_err(|_| anyhow::anyhow!("fdatasync panicked"))?
+}
+
+fn fdatasync_p50_ns_here(folder: &Path) -> anyhow::Result<f64> {
     const PAGES: u64 = 256;
     let path = fresh(folder)?.join("fdatasync");
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;

@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn workers_share_the_rate_out_of_step() {
         let mut all: Vec<u64> = (0..4)
-            .flat_map(|worker| drain(&mut Schedule::new(arrivals(4000.0, false), 0, worker, 4, 0), 999_999_999))
+            .flat_map(|worker| {
+                drain(&mut Schedule::new(arrivals(4000.0, false), 0, worker, 4, 0), 999_999_999)
+            })
             .collect();
         all.sort_unstable();
         assert_eq!(all.len(), 4000);

@@ -126,9 +126,7 @@ impl Plan {
         let clients = self.clients.len() as u32;
         let in_flight = match self.pace {
             Pace::Closed { window } => window,
-            Pace::Open(_) => {
-                (IN_FLIGHT_TOTAL / clients).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX)
-            }
+            Pace::Open(_) => (IN_FLIGHT_TOTAL / clients).clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX),
         };
         let digits = if self.clients.len() <= FINE_HISTOGRAMS_MAX { 3 } else { 2 };
         let client = Client::new(self.clients[index], peer, SendConfig::client(), ReceiveConfig::default());

@@ -138,7 +138,8 @@ impl<S: Storage> Preparer<S> {
         if let Prepared::Ready(memory, keeper) = preparation.step()? {
             self.under_way = None;
             let (ordinal, size) = (self.next_ordinal, self.segment_size);
-            let kept = KeptSegment { ordinal, size, synced: 0, generation: FIRST_GENERATION, keeper, unmarked: 0 };
+            let kept =
+                KeptSegment { ordinal, size, synced: 0, generation: FIRST_GENERATION, keeper, unmarked: 0 };
             self.waiting = Some(Waiting { kept: Some(kept), ready: ReadySegment { ordinal, size, memory } });
             self.next_ordinal += 1;
             self.hand_over();

@@ -82,7 +82,14 @@ pub fn assemble<S: Storage>(
             let (ordinal, size, offset) = (*ordinal, *size, *offset);
             let (memory, keeper) = storage.reopen(name, size, offset)?;
             // The receiver is in this function: the queue, empty so far, takes it.
-            let _ = to_syncer.try_send(KeptSegment { ordinal, size, synced: offset, generation, keeper, unmarked: 0 });
+            let _ = to_syncer.try_send(KeptSegment {
+                ordinal,
+                size,
+                synced: offset,
+                generation,
+                keeper,
+                unmarked: 0,
+            });
             Some((ReadySegment { ordinal, size, memory }, offset))
         }
     };

@@ -254,8 +254,9 @@ impl Disk {
         let failed = self.chance(self.faults.sync_error);
         let misdirected = !failed && self.chance(self.faults.misdirected_write);
         let file_now = &mut self.files[id];
-        let (unsynced, others) =
-            std::mem::take(&mut file_now.unsynced).into_iter().partition(|(offset, _)| range.contains(offset));
+        let (unsynced, others) = std::mem::take(&mut file_now.unsynced)
+            .into_iter()
+            .partition(|(offset, _)| range.contains(offset));
         file_now.unsynced = others;
         let before = file_now.durable.clone();
         let mut durable = before.clone();

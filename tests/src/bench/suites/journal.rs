@@ -166,7 +166,8 @@ fn fdatasync_p50_ns(folder: &Path, core: usize) -> anyhow::Result<f64> {
         sched_setaffinity(Pid::from_raw(0), &cores)?;
         fdatasync_p50_ns_here(folder)
     };
-    std::thread::scope(|scope| scope.spawn(pinned).join()).map_err(|_| anyhow::anyhow!("fdatasync panicked"))?
+    std::thread::scope(|scope| scope.spawn(pinned).join())
+        .map_err(|_| anyhow::anyhow!("fdatasync panicked"))?
 }
 
 fn fdatasync_p50_ns_here(folder: &Path) -> anyhow::Result<f64> {

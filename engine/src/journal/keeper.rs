@@ -35,10 +35,31 @@ pub(crate) struct KeptSegment<K> {
     pub size: u64,
     /// Everything before is durable.
     pub synced: u64,
+    /// Of the next mark.
     pub generation: u64,
     pub keeper: K,
-    /// Groups whose mark is not on the disk.
+    /// Marks written since one was made durable. All of them in the same slot: the other has the one that is.
     pub unmarked: u32,
+}
+
+impl<K: SegmentKeeper> KeptSegment<K> {
+    /// Makes all that was written durable, the last mark included: the next one goes to the other slot.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.keeper.sync()?;
+        if std::mem::take(&mut self.unmarked) > 0 {
+            self.generation -= 1;
+        }
+        Ok(())
+    }
+
+    /// Says that all before `offset` is durable. A generation's parity is its slot.
+    fn mark(&mut self, offset: u64, boot_id: u64) -> Result<(), StorageError> {
+        let mark = SyncMark { generation: self.generation, offset, boot_id };
+        self.keeper.write_mark(mark.slot() as u64, &mark.encode())?;
+        self.generation += 2;
+        self.unmarked += 1;
+        Ok(())
+    }
 }
 
 /// The first page of a segment not used yet: no header, but both marks, so that one of them may be lost.
@@ -228,8 +249,7 @@ impl<S: Storage> Syncer<S> {
     /// A mark is durable with a sync after it; at the end there is none.
     fn sync_last_mark(&mut self) -> Result<(), JournalFailure> {
         let Some(segment) = &mut self.current else { return Ok(()) };
-        segment.unmarked = 0;
-        segment.keeper.sync().map_err(|error| self.progress.fail(error.to_string()))
+        segment.sync().map_err(|error| self.progress.fail(error.to_string()))
     }
 
     fn try_step(&mut self, every_group: bool) -> Result<Step, StorageError> {
@@ -252,8 +272,7 @@ impl<S: Storage> Syncer<S> {
                     segment.keeper.write_back(0, HEADER_LENGTH as u64)?;
                 }
                 segment.keeper.write_back(from, to)?;
-                segment.keeper.sync()?;
-                segment.unmarked = 0;
+                segment.sync()?;
             } else {
                 segment.keeper.write_durably(from, to)?;
             }
@@ -262,10 +281,7 @@ impl<S: Storage> Syncer<S> {
             if !full {
                 self.progress.set_durable(lsn);
             }
-            let mark = SyncMark { generation: segment.generation, offset: to, boot_id: self.boot_id };
-            segment.keeper.write_mark(mark.slot() as u64, &mark.encode())?;
-            segment.generation += 1;
-            segment.unmarked += 1;
+            segment.mark(to, self.boot_id)?;
             if full {
                 self.current = None;
             }

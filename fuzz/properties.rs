@@ -7,7 +7,9 @@ use engine::journal::recovery::{Parts, assemble};
 use engine::journal::sim::Faults;
 use engine::journal::{Durability, Lsn, Reader, Settings, SimStorage};
 use engine::shard::Shard;
-use engine::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened};
+use engine::shard::input::{
+    FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened,
+};
 use engine::snapshot;
 use netio::stream::{ParkingPool, ReceiveConfig, ReceiveStream};
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, Outbound};
@@ -259,15 +261,18 @@ fn play(data: &[u8]) -> Shard {
     for symbol in [*b"AAPL    ", *b"MSFT    "] {
         ready = ready.and(apply(
             &mut shard,
-            &Input::Instrument(InstrumentInput {
-                symbol,
-                tick: 100,
-                lot: 1,
-                max_quantity: 999_999,
-                reference_price: 1_000_000,
-                collar_basis_points: 0,
-                state: book::TradingState::Open,
-            }),
+            &Input::Instrument(
+                InstrumentInput {
+                    symbol,
+                    tick: 100,
+                    lot: 1,
+                    max_quantity: 999_999,
+                    reference_price: 1_000_000,
+                    collar_basis_points: 0,
+                    state: book::TradingState::Open,
+                },
+                FirmRights::NONE,
+            ),
         ));
     }
     for session in 0..2 {

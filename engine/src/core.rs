@@ -55,7 +55,7 @@ impl<L: Log> Core<L> {
         }
         let mut buffer = [0; MAX_ENCODED];
         let length = input.encode(&mut buffer);
-        match self.log.append(input.kind(), timestamp_ns, &buffer[..length]) {
+        match self.log.append_parts(input.kind(), timestamp_ns, &[&buffer[..length], input.tail()]) {
             Ok(lsn) => self.last = lsn,
             Err(error) => {
                 self.failure = Some(error.into());

@@ -2,7 +2,7 @@
 //! switches. Each leaves the order path as it found it.
 
 use super::encoder::Encoder;
-use super::input::{CloseReason, Genesis, Input, InstrumentInput, KillScope, SessionOpened};
+use super::input::{CloseReason, FirmRight, Genesis, Input, InstrumentInput, KillScope, Role, SessionOpened};
 use super::instrument::Instrument;
 use super::trader::{Firm, FirmIndex, Trader};
 use super::{ApplyError, Outputs, Shard, feed};
@@ -36,7 +36,13 @@ impl Shard {
         match input {
             Input::Genesis(_) => Err(ApplyError::SecondGenesis),
             Input::Messages(messages) => self.messages(messages, timestamp_ns, out),
-            Input::Instrument(instrument) => self.add_instrument(instrument, timestamp_ns, out),
+            Input::Instrument(instrument, rights) => {
+                self.add_instrument(instrument, timestamp_ns, out)?;
+                rights.iter().try_for_each(|FirmRight { firm, restricted, role }| {
+                    self.restrict(firm, &instrument.symbol, restricted, timestamp_ns, out)?;
+                    self.register_firm(firm, &instrument.symbol, role, timestamp_ns, out)
+                })
+            }
             Input::Firm { firm, risk } => {
                 let index = self.firm_index(*firm)?;
                 self.firms[usize::from(index)].risk = *risk;
@@ -63,12 +69,7 @@ impl Shard {
             }
             Input::KillSwitch { scope, engaged } => self.kill(*scope, *engaged, timestamp_ns, out),
             Input::Restriction { firm, symbol, restricted } => {
-                let instrument = self.instrument_named(symbol)?;
-                let index = self.firm_index(*firm)?;
-                let before = self.positions();
-                self.firms[usize::from(index)].restrict(instrument, *restricted);
-                self.publish_changes(&before, timestamp_ns, out);
-                Ok(())
+                self.restrict(*firm, symbol, *restricted, timestamp_ns, out)
             }
             Input::SessionRisk { session, risk } => {
                 let trader =
@@ -82,12 +83,39 @@ impl Shard {
                 Ok(())
             }
             Input::Registration { firm, symbol, role } => {
-                let instrument = self.instrument_named(symbol)?;
-                let index = self.firm_index(*firm)?;
-                self.register(index, instrument, *role, timestamp_ns, out);
-                Ok(())
+                self.register_firm(*firm, symbol, *role, timestamp_ns, out)
             }
         }
+    }
+
+    fn restrict(
+        &mut self,
+        firm: [u8; 4],
+        symbol: &[u8; 8],
+        restricted: bool,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let instrument = self.instrument_named(symbol)?;
+        let index = self.firm_index(firm)?;
+        let before = self.positions();
+        self.firms[usize::from(index)].restrict(instrument, restricted);
+        self.publish_changes(&before, timestamp_ns, out);
+        Ok(())
+    }
+
+    fn register_firm(
+        &mut self,
+        firm: [u8; 4],
+        symbol: &[u8; 8],
+        role: Role,
+        timestamp_ns: u64,
+        out: &mut impl Outputs,
+    ) -> Result<(), ApplyError> {
+        let instrument = self.instrument_named(symbol)?;
+        let index = self.firm_index(firm)?;
+        self.register(index, instrument, role, timestamp_ns, out);
+        Ok(())
     }
 
     /// Whether an operator's input follows from the state, without applying it.

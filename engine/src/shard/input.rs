@@ -1,6 +1,6 @@
 //! Everything that can happen to a shard, as the journal keeps it. Not how it is acted on: `Shard::apply` does that.
 //! An input with its timestamp is all a replay needs, so nothing here refers to configuration, addresses or clocks.
-//! Layouts are in `docs/journal.md`; integers are big-endian, as everywhere on the wire.
+//! Integers are big-endian, as everywhere on the wire.
 
 use crate::config::RiskConfig;
 use book::TradingState;
@@ -96,10 +96,77 @@ pub enum Role {
     PrimaryMarketMaker = 2,
 }
 
+/// What a firm may and is in an instrument from its first moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirmRight {
+    pub firm: [u8; 4],
+    pub restricted: bool,
+    pub role: Role,
+}
+
+/// Firm, then one byte: role, and [`FirmRights::RESTRICTED`].
+const RIGHT_LENGTH: usize = 5;
+
+/// [`FirmRight`]s as they stand at the end of an instrument's record. In one record with it, so that no crash can come between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirmRights<'a>(&'a [u8]);
+
+impl<'a> FirmRights<'a> {
+    pub const NONE: FirmRights<'static> = FirmRights(&[]);
+    const RESTRICTED: u8 = 0x80;
+
+    /// Adds one to the bytes that [`FirmRights::new`] takes.
+    pub fn push(bytes: &mut Vec<u8>, right: FirmRight) {
+        bytes.extend(right.firm);
+        bytes.push(right.role as u8 | if right.restricted { Self::RESTRICTED } else { 0 });
+    }
+
+    /// # Errors
+    /// Not a whole number of rights, or a role that is not defined.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, InputError> {
+        Self::after(0, bytes)
+    }
+
+    /// As [`FirmRights::new`], of a record in which so many bytes come before.
+    fn after(before: usize, record: &'a [u8]) -> Result<Self, InputError> {
+        let kind = kind::INSTRUMENT;
+        let bytes = &record[before..];
+        if !bytes.len().is_multiple_of(RIGHT_LENGTH) {
+            let expected = before + bytes.len().next_multiple_of(RIGHT_LENGTH);
+            return Err(InputError::Length { kind, found: record.len(), expected });
+        }
+        let rights = FirmRights(bytes);
+        match rights.roles().find(|&role| Role::from_code(role).is_none()) {
+            Some(value) => Err(InputError::Value { kind, field: "role", value: value.into() }),
+            None => Ok(rights),
+        }
+    }
+
+    fn roles(&self) -> impl Iterator<Item = u8> + 'a {
+        self.0.chunks_exact(RIGHT_LENGTH).map(|right| right[4] & !Self::RESTRICTED)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = FirmRight> + 'a {
+        self.0.chunks_exact(RIGHT_LENGTH).map(|right| FirmRight {
+            firm: [right[0], right[1], right[2], right[3]],
+            restricted: right[4] & Self::RESTRICTED != 0,
+            role: Role::from_code(right[4] & !Self::RESTRICTED).unwrap_or(Role::Trader),
+        })
+    }
+}
+
+impl Role {
+    fn from_code(code: u8) -> Option<Role> {
+        [Role::Trader, Role::MarketMaker, Role::PrimaryMarketMaker]
+            .into_iter()
+            .find(|role| *role as u8 == code)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
     Genesis(Genesis),
-    Instrument(InstrumentInput),
+    Instrument(InstrumentInput, FirmRights<'a>),
     Firm {
         firm: [u8; 4],
         risk: RiskConfig,
@@ -152,7 +219,7 @@ pub enum InputError {
     Value { kind: u8, field: &'static str, value: u64 },
 }
 
-/// Longest encoded input but for `Messages`, which the journal takes in two parts.
+/// Longest encoded input but for its tail, which the journal takes apart.
 pub const MAX_ENCODED: usize = 96;
 /// Bytes before the blocks of a `Messages` record.
 pub const MESSAGES_PREFIX: usize = 14;
@@ -172,7 +239,7 @@ impl<'a> Input<'a> {
     pub fn kind(&self) -> u8 {
         match self {
             Self::Genesis(_) => kind::GENESIS,
-            Self::Instrument(_) => kind::INSTRUMENT,
+            Self::Instrument(..) => kind::INSTRUMENT,
             Self::Firm { .. } => kind::FIRM,
             Self::SessionOpened(_) => kind::SESSION_OPENED,
             Self::Messages(_) => kind::MESSAGES,
@@ -187,7 +254,16 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Writes the payload of the journal record and returns its length; `Messages` writes only its prefix, its blocks follow.
+    /// What follows the bytes that [`Input::encode`] writes.
+    pub fn tail(&self) -> &'a [u8] {
+        match self {
+            Self::Instrument(_, rights) => rights.0,
+            Self::Messages(messages) => messages.blocks,
+            _ => &[],
+        }
+    }
+
+    /// Writes the payload of the journal record but for its [`tail`](Input::tail), and returns its length.
     pub fn encode(&self, out: &mut [u8; MAX_ENCODED]) -> usize {
         let mut writer = Writer { out, length: 0 };
         match self {
@@ -200,7 +276,7 @@ impl<'a> Input<'a> {
                 writer.put(&genesis.max_instruments.to_be_bytes());
                 writer.put(&genesis.feed_session);
             }
-            Self::Instrument(instrument) => {
+            Self::Instrument(instrument, _) => {
                 writer.put(&instrument.symbol);
                 writer.put(&instrument.tick.to_be_bytes());
                 writer.put(&instrument.lot.to_be_bytes());
@@ -277,15 +353,20 @@ impl<'a> Input<'a> {
                 max_instruments: reader.u32()?,
                 feed_session: reader.take()?,
             }),
-            kind::INSTRUMENT => Self::Instrument(InstrumentInput {
-                symbol: reader.take()?,
-                tick: reader.u64()?,
-                lot: reader.u32()?,
-                max_quantity: reader.u32()?,
-                reference_price: reader.u64()?,
-                collar_basis_points: reader.u32()?,
-                state: reader.state()?,
-            }),
+            kind::INSTRUMENT => {
+                let instrument = InstrumentInput {
+                    symbol: reader.take()?,
+                    tick: reader.u64()?,
+                    lot: reader.u32()?,
+                    max_quantity: reader.u32()?,
+                    reference_price: reader.u64()?,
+                    collar_basis_points: reader.u32()?,
+                    state: reader.state()?,
+                };
+                let rights = FirmRights::after(reader.at, payload)?;
+                reader.at = payload.len();
+                Self::Instrument(instrument, rights)
+            }
             kind::FIRM => Self::Firm { firm: reader.take()?, risk: reader.risk()? },
             kind::SESSION_OPENED => Self::SessionOpened(SessionOpened {
                 session: reader.u32()?,
@@ -341,11 +422,9 @@ impl<'a> Input<'a> {
             kind::REGISTRATION => Self::Registration {
                 firm: reader.take()?,
                 symbol: reader.take()?,
-                role: match reader.byte()? {
-                    0 => Role::Trader,
-                    1 => Role::MarketMaker,
-                    2 => Role::PrimaryMarketMaker,
-                    value => return Err(reader.undefined("role", value)),
+                role: {
+                    let code = reader.byte()?;
+                    Role::from_code(code).ok_or_else(|| reader.undefined("role", code))?
                 },
             },
             unknown => return Err(InputError::UnknownKind(unknown)),
@@ -447,5 +526,54 @@ impl Reader<'_> {
 
     fn undefined(&self, field: &'static str, value: u8) -> InputError {
         InputError::Value { kind: self.kind, field, value: u64::from(value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSTRUMENT: InstrumentInput = InstrumentInput {
+        symbol: *b"AAPL    ",
+        tick: 100,
+        lot: 1,
+        max_quantity: 999_999,
+        reference_price: 1_000_000,
+        collar_basis_points: 0,
+        state: TradingState::Open,
+    };
+
+    fn record(input: &Input<'_>) -> Vec<u8> {
+        let mut buffer = [0; MAX_ENCODED];
+        let length = input.encode(&mut buffer);
+        [&buffer[..length], input.tail()].concat()
+    }
+
+    #[test]
+    fn an_instrument_and_what_firms_may_in_it_are_one_record() {
+        let rights = [
+            FirmRight { firm: *b"AAAA", restricted: true, role: Role::Trader },
+            FirmRight { firm: *b"BBBB", restricted: false, role: Role::PrimaryMarketMaker },
+        ];
+        let mut bytes = Vec::new();
+        rights.iter().for_each(|&right| FirmRights::push(&mut bytes, right));
+        let input = Input::Instrument(INSTRUMENT, FirmRights::new(&bytes).unwrap());
+        let record = record(&input);
+        assert_eq!(Input::decode(input.kind(), &record), Ok(input));
+        let Ok(Input::Instrument(_, found)) = Input::decode(kind::INSTRUMENT, &record) else { panic!() };
+        assert_eq!(found.iter().collect::<Vec<_>>(), rights);
+    }
+
+    #[test]
+    fn rights_that_are_none_are_refused() {
+        let mut bytes = record(&Input::Instrument(INSTRUMENT, FirmRights::NONE));
+        let bare = bytes.len();
+        bytes.extend(*b"AAAA");
+        let length = InputError::Length { kind: kind::INSTRUMENT, found: bare + 4, expected: bare + 5 };
+        assert_eq!(Input::decode(kind::INSTRUMENT, &bytes), Err(length));
+        bytes.push(3);
+        let role = InputError::Value { kind: kind::INSTRUMENT, field: "role", value: 3 };
+        assert_eq!(Input::decode(kind::INSTRUMENT, &bytes), Err(role));
+        assert!(Input::decode(kind::INSTRUMENT, &bytes[..bare]).is_ok(), "as the first version wrote it");
     }
 }

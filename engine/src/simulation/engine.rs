@@ -16,7 +16,9 @@ use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, 
 use crate::recovery::{RecoveryError, attach, recover};
 use crate::runner::{Runner, SharedReport};
 use crate::shard::Shard;
-use crate::shard::input::{Genesis, Input, InstrumentInput, MAX_ENCODED, Role, SessionId, kind};
+use crate::shard::input::{
+    FirmRight, FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Role, SessionId, kind,
+};
 use book::TradingState;
 use netio::Endpoint;
 use netio::idle::IdleStrategy;
@@ -60,6 +62,8 @@ pub struct Engine {
     pub life: Rc<Life>,
     started_ns: u64,
     pub torn: bool,
+    /// Last record that the disk had.
+    pub recovered: Lsn,
 }
 
 /// Why there is no engine.
@@ -178,7 +182,7 @@ impl Engine {
             None,
         );
         runner.begin();
-        Ok(Self { runner, background, questions, answers, life, started_ns, torn })
+        Ok(Self { runner, background, questions, answers, life, started_ns, torn, recovered: last })
     }
 
     /// One round of the shard's thread.
@@ -225,7 +229,7 @@ fn configure<L: Log>(core: &mut Core<L>, symbols: &[[u8; 8]], timestamp_ns: u64)
         if core.shard.has_symbol(&symbol) {
             continue;
         }
-        let instrument = Input::Instrument(InstrumentInput {
+        let instrument = InstrumentInput {
             symbol,
             tick: 100,
             lot: 1,
@@ -233,10 +237,12 @@ fn configure<L: Log>(core: &mut Core<L>, symbols: &[[u8; 8]], timestamp_ns: u64)
             reference_price: 1_000_000,
             collar_basis_points: 0,
             state: TradingState::Open,
-        });
-        core.input(&instrument, timestamp_ns).map_err(|error| error.to_string())?;
-        let registration = Input::Registration { firm: FIRM, symbol, role: Role::MarketMaker };
-        core.input(&registration, timestamp_ns).map_err(|error| error.to_string())?;
+        };
+        let mut rights = Vec::new();
+        FirmRights::push(&mut rights, FirmRight { firm: FIRM, restricted: false, role: Role::MarketMaker });
+        let rights = FirmRights::new(&rights).map_err(|error| error.to_string())?;
+        core.input(&Input::Instrument(instrument, rights), timestamp_ns)
+            .map_err(|error| error.to_string())?;
     }
     core.failure.take().map_or(Ok(()), |failure| Err(failure.to_string()))
 }

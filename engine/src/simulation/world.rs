@@ -8,7 +8,7 @@ use super::truth::Truth;
 use super::{Options, Report, Violation};
 use crate::journal::format::{self, SECTOR};
 use crate::journal::sim::{Crash, Faults as DiskFaults, Injected};
-use crate::journal::{Durability, Lsn, SimStorage};
+use crate::journal::{Durability, SimStorage};
 use netio::Endpoint;
 use netio::random::{Random, splitmix64};
 use netio::sim::{Faults, PartitionId, SimNetwork};
@@ -264,7 +264,7 @@ impl World {
         match started {
             Ok(engine) => {
                 if let Err(what) = compared {
-                    return Err(self.blame(what, before));
+                    return Err(self.blame(what, engine.recovered < before));
                 }
                 self.starts_failed = 0;
                 self.report.torn_tails += u64::from(engine.torn);
@@ -274,7 +274,10 @@ impl World {
                 }
                 Ok(())
             }
-            Err(StartError::Untrue(what, last)) => Err(self.blame(what, last.unwrap_or(before))),
+            Err(StartError::Untrue(what, last)) => {
+                let lost = self.truth.borrow().last() < last.unwrap_or(before);
+                Err(self.blame(what, lost))
+            }
             Err(StartError::Refused(error)) => {
                 if self.storage.injected().is_empty() {
                     return Err(Stop::Violated(format!("refused to start on a sound disk: {error}")));
@@ -301,8 +304,7 @@ impl World {
     }
 
     /// Something that was promised is gone. That is nobody's fault only if the disk damaged the records at the very end.
-    fn blame(&mut self, what: String, before: Lsn) -> Stop {
-        let lost = self.truth.borrow().last() < before;
+    fn blame(&mut self, what: String, lost: bool) -> Stop {
         if lost && self.storage.injected().iter().any(|injected| self.is_at_the_end(injected)) {
             self.report.tail_damaged = true;
             return Stop::Ended;

@@ -3,7 +3,7 @@
 use crate::config::{Config, TradingStateName, padded};
 use crate::core::Core;
 use crate::journal::writer::Log;
-use crate::shard::input::{Input, InstrumentInput, Role};
+use crate::shard::input::{FirmRight, FirmRights, Input, InstrumentInput, Role};
 use book::TradingState;
 
 /// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices
@@ -34,20 +34,15 @@ pub(super) fn configure<L: Log>(
             collar_basis_points: instrument.collar_basis_points,
             state: trading_state(config.engine.initial_state),
         };
-        core.input(&Input::Instrument(input), timestamp_ns)?;
+        let mut rights = Vec::new();
         for firm in &config.firms {
-            if firm.restricted.iter().any(|restricted| padded::<8>(restricted) == symbol) {
-                let firm = padded(&firm.name);
-                core.input(&Input::Restriction { firm, symbol, restricted: true }, timestamp_ns)?;
-            }
-        }
-        for firm in &config.firms {
+            let restricted = firm.restricted.iter().any(|restricted| padded::<8>(restricted) == symbol);
             let role = firm.role_in(&symbol);
-            if role != Role::Trader {
-                let firm = padded(&firm.name);
-                core.input(&Input::Registration { firm, symbol, role }, timestamp_ns)?;
+            if restricted || role != Role::Trader {
+                FirmRights::push(&mut rights, FirmRight { firm: padded(&firm.name), restricted, role });
             }
         }
+        core.input(&Input::Instrument(input, FirmRights::new(&rights)?), timestamp_ns)?;
     }
     match core.failure.take() {
         Some(failure) => Err(failure.into()),

@@ -13,7 +13,7 @@ use engine::journal::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage
 use engine::recovery::recover;
 use engine::replica::Replica;
 use engine::shard::input::{
-    CloseReason, Genesis, Input, InstrumentInput, KillScope, MAX_ENCODED, SessionOpened, kind,
+    CloseReason, FirmRights, Genesis, Input, InstrumentInput, KillScope, MAX_ENCODED, SessionOpened, kind,
 };
 use engine::shard::{Shard, state_hash};
 use netio::stream::Run;
@@ -73,15 +73,18 @@ enum Step {
 fn steps() -> Vec<Step> {
     let firm: [u8; 4] = alpha("FIRM");
     let instrument = |symbol, state| {
-        Step::Input(Input::Instrument(InstrumentInput {
-            symbol: alpha(symbol),
-            tick: 100,
-            lot: 1,
-            max_quantity: 10_000,
-            reference_price: TEN,
-            collar_basis_points: 5_000,
-            state,
-        }))
+        Step::Input(Input::Instrument(
+            InstrumentInput {
+                symbol: alpha(symbol),
+                tick: 100,
+                lot: 1,
+                max_quantity: 10_000,
+                reference_price: TEN,
+                collar_basis_points: 5_000,
+                state,
+            },
+            FirmRights::NONE,
+        ))
     };
     let opened = |session: u32, cancel_on_disconnect| {
         Step::Input(Input::SessionOpened(SessionOpened {

@@ -3,7 +3,7 @@
 
 use book::random::Random;
 use book::{TradingState, WARM_INSTRUMENTS};
-use engine::shard::input::{Genesis, Input};
+use engine::shard::input::{FirmRights, Genesis, Input};
 
 use crate::ask::{CENT, Request, TEN, alpha, buy, cancel, modify, replace};
 use crate::venue::{Raw, Venue, genesis, instrument, opened};
@@ -11,7 +11,7 @@ use crate::venue::{Raw, Venue, genesis, instrument, opened};
 fn venue() -> Venue {
     let mut v = Venue::empty(Genesis { max_instruments: WARM_INSTRUMENTS, ..genesis() });
     for number in 0..WARM_INSTRUMENTS {
-        v.input(Input::Instrument(instrument(&format!("S{number}"), TradingState::Open)));
+        v.input(Input::Instrument(instrument(&format!("S{number}"), TradingState::Open), FirmRights::NONE));
     }
     for session in 0..2 {
         v.input(Input::SessionOpened(opened(session, "FRMA")));

@@ -9,7 +9,7 @@ use book::{MARKET_PRICE, Side, TradingState};
 use engine::config::RiskConfig;
 use engine::shard::Shard;
 use engine::shard::input::{
-    CloseReason, Genesis, Input, InstrumentInput, KillScope, Messages, SessionOpened,
+    CloseReason, FirmRights, Genesis, Input, InstrumentInput, KillScope, Messages, SessionOpened,
 };
 
 use crate::answers::{Answer, Tick};
@@ -91,11 +91,10 @@ impl Run {
         };
         let mut inputs = Vec::new();
         for (symbol, lot, max_quantity, state) in INSTRUMENTS {
-            inputs.push(Input::Instrument(InstrumentInput {
-                lot,
-                max_quantity,
-                ..instrument(symbol, state)
-            }));
+            inputs.push(Input::Instrument(
+                InstrumentInput { lot, max_quantity, ..instrument(symbol, state) },
+                FirmRights::NONE,
+            ));
         }
         inputs.extend((0..SESSIONS).map(session_input));
         for input in inputs {

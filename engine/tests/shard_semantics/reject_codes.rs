@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::shard::input::{Input, InstrumentInput, KillScope};
+use engine::shard::input::{FirmRights, Input, InstrumentInput, KillScope};
 use wire::ouch::{AppendageBuilder, reject_reason, tag};
 
 use crate::answers::Answer;
@@ -189,8 +189,9 @@ fn arrange(venue: &mut Venue, place: &str) -> (u32, Option<Input<'static>>) {
         _ => {
             let collar_basis_points = number(place.strip_prefix("collar=").expect("a known situation"));
             let before = instrument("AAA", TradingState::Open);
-            let input = Input::Instrument(InstrumentInput { collar_basis_points, ..before });
-            (input, Some(Input::Instrument(before)))
+            let input =
+                Input::Instrument(InstrumentInput { collar_basis_points, ..before }, FirmRights::NONE);
+            (input, Some(Input::Instrument(before, FirmRights::NONE)))
         }
     };
     venue.input(input);

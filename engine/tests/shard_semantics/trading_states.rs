@@ -2,7 +2,7 @@
 //! are. Not the choice of the price, which the book's own tests cover.
 
 use book::TradingState::{Auction, Closed, Halted, Open, PreOpen};
-use engine::shard::input::Input;
+use engine::shard::input::{FirmRights, Input};
 
 use crate::ask::{CENT, TEN, alpha, buy, cancel, replace, sell};
 use crate::venue::{Venue, genesis, instrument, opened};
@@ -90,7 +90,7 @@ fn an_instrument_may_begin_in_any_state_and_go_from_any_to_any() {
     for first in states {
         for path in 0..125 {
             let mut v = Venue::empty(genesis());
-            v.input(Input::Instrument(instrument("AAA", first)));
+            v.input(Input::Instrument(instrument("AAA", first), FirmRights::NONE));
             v.input(Input::SessionOpened(opened(0, "FRMA")));
             v.input(Input::SessionOpened(opened(1, "FRMB")));
             let steps = [path / 25, path / 5 % 5, path % 5].map(|index| states[index]);
@@ -115,8 +115,12 @@ fn an_instrument_may_begin_in_any_state_and_go_from_any_to_any() {
 #[test]
 fn the_feed_begins_with_the_instruments() {
     let mut v = Venue::empty(genesis());
-    v.when(Input::Instrument(instrument("AAA", PreOpen)), "", "system O; system S; directory; state Q");
-    v.when(Input::Instrument(instrument("BBB", Open)), "", "directory; state T");
+    v.when(
+        Input::Instrument(instrument("AAA", PreOpen), FirmRights::NONE),
+        "",
+        "system O; system S; directory; state Q",
+    );
+    v.when(Input::Instrument(instrument("BBB", Open), FirmRights::NONE), "", "directory; state T");
     v.when(Input::SessionOpened(opened(0, "FRMA")), "0: system S", "");
     v.input(Input::SetState { symbol: None, state: Halted });
     let (_, feed) = v.said();

@@ -2,7 +2,7 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::shard::input::{Genesis, Input, InstrumentInput, Messages, SessionOpened};
+use engine::shard::input::{FirmRights, Genesis, Input, InstrumentInput, Messages, SessionOpened};
 use engine::shard::{ApplyError, Outputs, Shard};
 
 use crate::answers::{Answer, Tick};
@@ -85,10 +85,10 @@ impl Venue {
     /// AAA open, BBB open in lots of 10 up to 5,000, CCC before its opening; sessions 0 and 1 of FRMA, 2 of FRMB.
     pub fn new() -> Self {
         let mut venue = Self::empty(genesis());
-        venue.input(Input::Instrument(instrument("AAA", TradingState::Open)));
+        venue.input(Input::Instrument(instrument("AAA", TradingState::Open), FirmRights::NONE));
         let lots = InstrumentInput { lot: 10, max_quantity: 5_000, ..instrument("BBB", TradingState::Open) };
-        venue.input(Input::Instrument(lots));
-        venue.input(Input::Instrument(instrument("CCC", TradingState::PreOpen)));
+        venue.input(Input::Instrument(lots, FirmRights::NONE));
+        venue.input(Input::Instrument(instrument("CCC", TradingState::PreOpen), FirmRights::NONE));
         for (session, firm) in [(0, "FRMA"), (1, "FRMA"), (2, "FRMB")] {
             venue.input(Input::SessionOpened(opened(session, firm)));
         }

@@ -62,8 +62,6 @@ pub struct Engine {
     pub life: Rc<Life>,
     started_ns: u64,
     pub torn: bool,
-    /// Last record that the disk had.
-    pub recovered: Lsn,
 }
 
 /// Why there is no engine.
@@ -182,7 +180,7 @@ impl Engine {
             None,
         );
         runner.begin();
-        Ok(Self { runner, background, questions, answers, life, started_ns, torn, recovered: last })
+        Ok(Self { runner, background, questions, answers, life, started_ns, torn })
     }
 
     /// One round of the shard's thread.

@@ -29,6 +29,8 @@ pub struct Truth {
     naive: Naive,
     /// A record whose number was not the next one.
     misnumbered: Option<Lsn>,
+    /// Records were lost since clients were last asked what they know; a start may fail before they are.
+    pub shortened: bool,
 }
 
 /// Messages in the order in which the shard gave them.
@@ -80,6 +82,7 @@ impl Truth {
             return Err(format!("the journal has {last} records, of which only {len} were ever appended"));
         }
         if last.0 < len {
+            self.shortened = true;
             self.records.truncate(last.0 as usize);
             self.applied = 0;
             self.shard = None;

@@ -263,8 +263,9 @@ impl World {
         };
         match started {
             Ok(engine) => {
+                let lost = std::mem::take(&mut self.truth.borrow_mut().shortened);
                 if let Err(what) = compared {
-                    return Err(self.blame(what, engine.recovered < before));
+                    return Err(self.blame(what, lost));
                 }
                 self.starts_failed = 0;
                 self.report.torn_tails += u64::from(engine.torn);

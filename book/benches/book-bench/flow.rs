@@ -98,6 +98,20 @@ struct Place {
     known: Vec<Known>,
 }
 
+impl Place {
+    /// In the order of entry where recent orders are looked for; with a million orders of which any may go, that order would take minutes.
+    fn forget(&mut self, at: usize, cancels: Cancels) {
+        match cancels {
+            Cancels::Near => {
+                self.known.remove(at);
+            }
+            Cancels::Anywhere => {
+                self.known.swap_remove(at);
+            }
+        }
+    }
+}
+
 struct Generator {
     shape: Shape,
     random: Random,
@@ -221,7 +235,7 @@ impl Generator {
     /// A live order: mostly a recent one, sometimes any.
     fn pick(&mut self, instrument: u32) -> Option<usize> {
         for _ in 0..8 {
-            let known = &mut self.places[instrument as usize].known;
+            let known = &self.places[instrument as usize].known;
             let count = known.len() as u64;
             if count == 0 {
                 return None;
@@ -233,7 +247,7 @@ impl Generator {
             if self.market.order(OrderKey::new(owner, 0, user_ref)).is_some() {
                 return Some(at);
             }
-            known.remove(at);
+            self.places[instrument as usize].forget(at, self.shape.cancels);
         }
         None
     }
@@ -302,9 +316,9 @@ impl Generator {
             message.quantity = view.executed + 100 * (1 + self.random.below(10)) as u32;
             let tick = known.tick + if self.random.chance(1, 2) { 1 } else { -1 };
             message.price = tick as u32 * TICK;
-            let known = &mut self.places[instrument as usize].known;
-            known.remove(at);
-            known.push(Known {
+            let place = &mut self.places[instrument as usize];
+            place.forget(at, self.shape.cancels);
+            place.known.push(Known {
                 user_ref: message.user_ref,
                 tick,
                 ..Known { owner: message.owner, user_ref: 0, side: message.side, tick }
@@ -315,7 +329,7 @@ impl Generator {
             message.action = Action::Reduce;
             message.quantity = (view.executed + view.open / 200 * 100).max(100);
         } else {
-            self.places[instrument as usize].known.remove(at);
+            self.places[instrument as usize].forget(at, self.shape.cancels);
         }
         apply(&mut self.market, &message, &mut ());
         message

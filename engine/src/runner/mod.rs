@@ -125,7 +125,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             if self.turn()? {
                 self.idle.busy();
             } else {
-                if self.gate.as_ref().is_some_and(|gate| gate.len() > 0) {
+                if self.gate.as_ref().is_some_and(|gate| !gate.is_empty()) {
                     self.idle.give_way();
                 }
                 self.idle.wait(&mut self.port, IDLE_MAX)?;

@@ -191,6 +191,19 @@ fn latency_of_an_open_loop_counts_a_stall_of_the_engine_for_every_order_it_delay
 }
 
 #[test]
+fn a_burst_of_an_open_loop_is_one_client_s_and_leaves_as_one_datagram() {
+    let mut simulation = Simulation::new(Pace::Open(Arrivals { rate: 24_000.0, burst: 8, poisson: false }));
+    simulation.settings.cancel_open = false;
+    let (finished, _) = simulation.run(|_| true);
+    let report = report(finished);
+    assert!(report.is_clean(), "{report:?}");
+    assert!((report.orders as i64 - 1200).abs() <= 8, "the rate was kept: {}", report.orders);
+    // The logins' datagrams and acknowledgements have no orders.
+    let per_datagram = report.transport.messages_per_datagram;
+    assert!(per_datagram > 5.0, "{per_datagram} orders a datagram, not 8 less what carries none");
+}
+
+#[test]
 fn a_stall_of_the_generator_is_measured_from_the_intended_times_and_reported_as_its_own() {
     let simulation = Simulation::new(Pace::Open(Arrivals { rate: 20_000.0, burst: 1, poisson: false }));
     let network = SimNetwork::new(1, simulation.faults.clone());

@@ -267,21 +267,25 @@ impl Account {
         &self.latency
     }
 
-    /// Draws the next request and enters it into the books; `None` when there is no room until an answer comes.
+    /// Draws the next request; `None` when there is no room until an answer comes.
     #[inline]
-    pub fn next_request(&mut self, mix: &mut Mix, intended_ns: u64) -> Option<Outgoing> {
+    pub fn draw(&self, mix: &mut Mix) -> Option<Action> {
         if !self.has_room() {
             return None;
         }
         let occupant = self.orders[(self.next_urn & self.order_mask) as usize];
         if occupant.state != State::Free || self.next_urn == u32::MAX {
             // The ring has come round to an order that is still open: it has to go first, which keeps the table bounded.
-            if occupant.state == State::Live && occupant.listed_at != UNLISTED {
-                return Some(self.begin_cancel(occupant.urn, intended_ns));
-            }
-            return None;
+            let cancels = occupant.state == State::Live && occupant.listed_at != UNLISTED;
+            return cancels.then_some(Action::Cancel { pick: occupant.listed_at });
         }
-        Some(match mix.next(self.listed.len() as u32) {
+        Some(mix.next(self.listed.len() as u32))
+    }
+
+    /// Enters what was just drawn into the books.
+    #[inline]
+    pub fn begin(&mut self, action: Action, mix: &Mix, intended_ns: u64) -> Outgoing {
+        match action {
             Action::Enter { symbol, side, quantity, price, immediate } => {
                 let urn = self.begin_order(side, immediate, NO_ORDER, intended_ns);
                 Outgoing::Enter { urn, symbol, side, quantity, price, immediate }
@@ -297,7 +301,7 @@ impl Account {
                 order.linked = urn;
                 Outgoing::Replace { original, urn, quantity, price: mix.price(side, offset_ticks) }
             }
-        })
+        }
     }
 
     /// Enters a cancel of `urn` into the books, for the clean-up at the end of a run. `urn` must be listed.

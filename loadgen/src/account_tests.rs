@@ -15,8 +15,12 @@ fn account() -> Account {
     account
 }
 
+fn next_request(account: &mut Account, mix: &mut Mix, at_ns: u64) -> Option<Outgoing> {
+    account.draw(mix).map(|action| account.begin(action, mix, at_ns))
+}
+
 fn enter(account: &mut Account, mix: &mut Mix, at_ns: u64) -> u32 {
-    match account.next_request(mix, at_ns) {
+    match next_request(account, mix, at_ns) {
         Some(Outgoing::Enter { urn, .. }) => urn,
         other => panic!("{other:?}"),
     }
@@ -102,10 +106,10 @@ fn a_full_window_gives_no_request_until_an_answer_comes() {
     let (mut account, mut mix) = (Account::new(2, 8, 2), enter_only());
     let first = enter(&mut account, &mut mix, 0);
     enter(&mut account, &mut mix, 0);
-    assert_eq!(account.next_request(&mut mix, 0), None);
+    assert_eq!(next_request(&mut account, &mut mix, 0), None);
     account.on_rejected(first, 0x17, 5);
     assert_eq!(account.warmup.rejected[0x17], 1);
-    assert!(account.next_request(&mut mix, 0).is_some());
+    assert!(next_request(&mut account, &mut mix, 0).is_some());
 }
 
 /// The answers of an engine that executes and cancels at random: the books must balance whatever happens.
@@ -121,7 +125,7 @@ fn books_balance_over_random_lives_of_orders() {
     let mut open: Vec<(u32, u32)> = Vec::new();
     for step in 0..210_000u64 {
         if step < 200_000 && random.below(2) == 0 {
-            in_engine.extend(account.next_request(&mut mix, step));
+            in_engine.extend(next_request(&mut account, &mut mix, step));
         } else if !in_engine.is_empty() {
             match in_engine.remove(0) {
                 Outgoing::Enter { urn, quantity, immediate, .. } => {
@@ -189,7 +193,7 @@ proptest! {
         account.measure_from(0);
         for (kind, urn, quantity) in steps {
             match kind {
-                0 | 1 => { account.next_request(&mut mix, 0); }
+                0 | 1 => { next_request(&mut account, &mut mix, 0); }
                 2 => account.on_accepted(urn, quantity, quantity % 7 != 0, 1),
                 3 => account.on_replaced(urn, urn + 1, quantity, quantity % 7 != 0, 1),
                 4 => account.on_canceled(urn, quantity, quantity % 2 == 0, 1),

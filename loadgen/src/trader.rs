@@ -7,7 +7,7 @@ use wire::ouch::{Outbound, cancel_reason, capacity, cross_type, display, order_s
 
 use crate::account::{Account, Outgoing};
 use crate::client::{Client, Outcome};
-use crate::mix::Mix;
+use crate::mix::{Action, Mix};
 
 /// Longest request that is sent: an Enter without appendage.
 const REQUEST_LENGTH_MAX: usize = EnterOrder::LENGTH;
@@ -51,16 +51,23 @@ impl Trader {
         }
     }
 
+    /// Draws one order, if there is room for it.
+    #[inline]
+    pub fn draw(&mut self) -> Option<Action> {
+        if self.client.has_room() { self.account.draw(&mut self.mix) } else { None }
+    }
+
+    /// Hands an order just drawn to the stream.
+    #[inline]
+    pub fn place(&mut self, action: Action, intended_ns: u64) -> Placed {
+        let outgoing = self.account.begin(action, &self.mix, intended_ns);
+        self.send(outgoing)
+    }
+
     /// Draws one order and hands it to the stream.
     #[inline]
     pub fn place_next(&mut self, intended_ns: u64) -> Placed {
-        if !self.client.has_room() {
-            return Placed::NoRoom;
-        }
-        match self.account.next_request(&mut self.mix, intended_ns) {
-            Some(outgoing) => self.send(outgoing),
-            None => Placed::NoRoom,
-        }
+        self.draw().map_or(Placed::NoRoom, |action| self.place(action, intended_ns))
     }
 
     /// Cancels one of the orders still open, for the clean-up at the end.

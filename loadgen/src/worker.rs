@@ -392,6 +392,9 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         for _ in 0..self.waiting.len() {
             let Some(at) = self.waiting.pop_front() else { break };
             self.is_waiting[at as usize] = false;
+            let trader = &mut self.traders[at as usize];
+            // An order is there before it is sent: its latency begins when it has been drawn.
+            let mut drawn = if trader.account.in_flight() < window { trader.draw() } else { None };
             let mut now_ns = self.clock.now_ns();
             let measured = now_ns >= self.measure_from_ns;
             loop {
@@ -402,7 +405,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                     limit = limit.min(self.orders_left.min(u64::from(u32::MAX)) as u32);
                 }
                 let mut placed = 0;
-                while placed < limit && trader.place_next(now_ns) == Placed::Yes {
+                while placed < limit
+                    && let Some(action) = drawn.take().or_else(|| trader.draw())
+                    && trader.place(action, now_ns) == Placed::Yes
+                {
                     placed += 1;
                 }
                 self.sent += u64::from(placed);

@@ -241,7 +241,11 @@ fn a_kernel_socket_and_an_af_xdp_port_understand_each_other() {
         });
         nothing_lost(driven);
         let XdpCounters { checksum_partial, .. } = server.counters();
-        assert_eq!(checksum_partial, driven.answered);
+        // What the kernel left undone is right by accident for one number in 65,535, which one depends on the client's port.
+        assert!(
+            (driven.answered - 1..=driven.answered).contains(&checksum_partial),
+            "{checksum_partial}, {driven:?}"
+        );
         assert_eq!(server.statistics().rx_dropped.total(), 0);
     }
 }

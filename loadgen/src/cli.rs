@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use netio::idle::IdleStrategy;
 
 use crate::parse;
@@ -204,7 +204,7 @@ pub struct RunArgs {
     #[arg(long, requires = "rate")]
     pub poisson: bool,
     /// Open loop: orders come N at a time, all meant for the same moment and sent by the same client; the rate stays what it is.
-    #[arg(long, requires = "rate", value_name = "N", default_value_t = 1)]
+    #[arg(long, requires = "rate", value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     pub burst: u32,
     /// End after this many measured orders, if the duration is not over before.
     #[arg(long, value_name = "N")]
@@ -247,7 +247,7 @@ pub struct SearchArgs {
     #[arg(long)]
     pub poisson: bool,
     /// Orders come N at a time.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     pub burst: u32,
 }
 

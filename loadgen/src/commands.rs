@@ -203,7 +203,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         Some(rate) if !(rate.is_finite() && rate > 0.0) => {
             bail!("--rate {rate}: expected more than 0 orders per second")
         }
-        Some(_) if args.burst == 0 => bail!("--burst 0: expected at least one order"),
         Some(rate) => Pace::Open(Arrivals { rate, burst: args.burst, poisson: args.poisson }),
         None if args.window == 0 => bail!("--window 0: expected at least one order in flight"),
         None => Pace::Closed { window: args.window },
@@ -226,9 +225,6 @@ pub fn run_search(args: &SearchArgs) -> Result<ExitCode> {
         precision: args.precision,
         limit_ns: args.limit,
     };
-    if args.burst == 0 {
-        bail!("--burst 0: expected at least one order");
-    }
     settings.check().map_err(|problem| anyhow!(problem))?;
     if !(0.0..=100.0).contains(&args.percentile) {
         bail!("--percentile {}: expected 0 to 100", args.percentile);

@@ -24,10 +24,7 @@ use netio::{
     udp::{UdpOptions, UdpPort},
     xdp::{DeviceConfig, XdpDevice, XdpPort, resolve},
 };
-use nix::{
-    sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
-};
+use pitlane_tests::process::pin;
 use pitlane_tests::veth::{Host, VethPair};
 
 const SERVER_PORT: u16 = 26_000;
@@ -37,12 +34,6 @@ const CLIENT_PORT: u16 = 26_100;
 enum Kind {
     Xdp,
     Udp,
-}
-
-fn pin(core: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(core)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 fn open_xdp(host: &Host, port: u16) -> Result<(XdpDevice, XdpPort)> {

@@ -2,7 +2,7 @@
 //!
 //! Two ways, by durability (figures: docs/journal.md, "Which system calls"):
 //! - `process`: the file is mapped shared. A store is in the page cache at once and needs no one to survive the process.
-//! - `disk`: the shard stores to memory of its own, and the sync thread does `pwrite` + `fdatasync`. Syncing a mapping write-protects its
+//! - `disk`: the shard stores to memory of its own, and the sync thread does `pwritev2(RWF_DSYNC)`. Syncing a mapping write-protects its
 //!   pages, so that the shard's next store would fault into the file system (12 us each here, and fdatasync itself took 325 us instead of
 //!   139). The file is written with zeros first: syncing into merely reserved blocks has to commit metadata as well.
 

@@ -90,8 +90,9 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// `pwrite` of `range` to the same offset of `file`, where `durably` with the sync of that range; returns the bytes taken. The kernel does the reading: no reference to memory that
-    /// the other side may be storing beside ever exists. Which range holds whole records is the caller's knowledge.
+    /// `pwrite` of `range` to the same offset of `file`, `durably` with a sync of that range; returns the bytes taken. The kernel does the
+    /// reading: no reference to memory that the other side may be storing beside ever exists. Which range holds whole records is the
+    /// caller's knowledge.
     pub fn write_to(&self, file: &File, range: Range<usize>, durably: bool) -> io::Result<usize> {
         use std::os::fd::AsRawFd;
         if range.start > range.end || range.end > self.mapping.length {

@@ -38,10 +38,13 @@ impl Shard {
             Input::Messages(messages) => self.messages(messages, timestamp_ns, out),
             Input::Instrument(instrument, rights) => {
                 self.add_instrument(instrument, timestamp_ns, out)?;
-                rights.iter().try_for_each(|FirmRight { firm, restricted, role }| {
-                    self.restrict(firm, &instrument.symbol, restricted, timestamp_ns, out)?;
-                    self.register_firm(firm, &instrument.symbol, role, timestamp_ns, out)
-                })
+                for FirmRight { firm, restricted, role } in rights.iter() {
+                    if restricted {
+                        self.restrict(firm, &instrument.symbol, true, timestamp_ns, out)?;
+                    }
+                    self.register_firm(firm, &instrument.symbol, role, timestamp_ns, out)?;
+                }
+                Ok(())
             }
             Input::Firm { firm, risk } => {
                 let index = self.firm_index(*firm)?;

@@ -4,6 +4,7 @@
 
 use crate::config::RiskConfig;
 use book::TradingState;
+use std::fmt;
 
 /// Journal record types. A number is never reused.
 pub mod kind {
@@ -108,8 +109,14 @@ pub struct FirmRight {
 const RIGHT_LENGTH: usize = 5;
 
 /// [`FirmRight`]s as they stand at the end of an instrument's record. In one record with it, so that no crash can come between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FirmRights<'a>(&'a [u8]);
+
+impl fmt::Debug for FirmRights<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 impl<'a> FirmRights<'a> {
     pub const NONE: FirmRights<'static> = FirmRights(&[]);

@@ -5,13 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
-
 use crate::bench::machine::{CORES, Machine, number};
 use crate::bench::results::Budget::{AtLeast, AtMost};
 use crate::bench::{Context, Figure, Samples, Suite, median};
 use crate::engine::Settings;
+use crate::process::pin;
 
 const SECONDS: u32 = 3;
 /// Long enough that reading the journal takes much longer than starting to.
@@ -161,9 +159,7 @@ fn rate(machine: &Machine, durability: &'static str, folder: &Path, load: &[&str
 /// Median time of a 4 KiB write and fdatasync in a preallocated file, on a core.
 fn fdatasync_p50_ns(folder: &Path, core: usize) -> anyhow::Result<f64> {
     let pinned = || {
-        let mut cores = CpuSet::new();
-        cores.set(core)?;
-        sched_setaffinity(Pid::from_raw(0), &cores)?;
+        pin(core)?;
         fdatasync_p50_ns_here(folder)
     };
     std::thread::scope(|scope| scope.spawn(pinned).join())

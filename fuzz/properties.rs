@@ -2,16 +2,14 @@
 //! thinks of, `engine/tests/fuzz_properties.rs` with the seeds and random changes to them. No test framework here.
 
 use engine::config;
-use engine::journal::format::segment_name;
-use engine::journal::recovery::{Parts, assemble};
-use engine::journal::sim::Faults;
-use engine::journal::{Durability, Lsn, Reader, Settings, SimStorage};
+use engine::history::snapshot;
+use engine::inputs::{FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened};
+use engine::log::format::segment_name;
+use engine::log::recovery::{Parts, assemble};
+use engine::log::sim::Faults;
+use engine::log::{Durability, Lsn, Reader, Settings, SimStorage};
 use engine::shard::Shard;
-use engine::shard::input::{
-    FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened,
-};
-use engine::snapshot;
-use netio::stream::{ParkingPool, ReceiveConfig, ReceiveStream};
+use streams::{ParkingPool, ReceiveConfig, ReceiveStream};
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, Outbound};
 use wire::{itch, moldudp64, net, soupbintcp};
 
@@ -169,7 +167,7 @@ pub fn journal(data: &[u8]) {
     });
 }
 
-fn drain(mut reader: Reader<SimStorage>, mut record: impl FnMut(u64, &[u8])) -> Option<engine::journal::End> {
+fn drain(mut reader: Reader<SimStorage>, mut record: impl FnMut(u64, &[u8])) -> Option<engine::log::End> {
     while let Ok(found) = reader.next() {
         let Some(found) = found else { return reader.into_end() };
         record(found.lsn.0, found.payload);

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use engine::journal::{
+use engine::log::{
     self, Durability, FileStorage, Journal, Lsn, Reader, Settings,
     crc::Crc,
     writer::{Log, NoJournal},
@@ -189,7 +189,7 @@ fn open(directory: &Path, durability: Durability) -> anyhow::Result<Journal<File
         Settings { durability, stall_max: Duration::from_secs(30), segments_ahead: 3, ..Settings::default() };
     let storage = FileStorage::open(&directory, SHARD, durability)?;
     let end = Reader::open(storage.clone(), SHARD, Lsn(1))?.into_end().context("empty")?;
-    Ok(journal::start(storage, SHARD, end, settings)?)
+    Ok(log::start(storage, SHARD, end, settings)?)
 }
 
 /// Nanoseconds per append: the median of batches short enough for most of them to have the processor to themselves, with pauses in which

@@ -1,13 +1,13 @@
 //! The shard with its journal before it and its streams behind it: an input is recorded, applied, and its messages are
 //! in the streams. Both the live engine and a recovery go through here, so that they cannot differ.
 
-use crate::egress::Egress;
-use crate::journal::Lsn;
-use crate::journal::error::AppendError;
-use crate::journal::writer::Log;
-use crate::shard::input::{Input, MAX_ENCODED, Messages, SessionId, kind};
+use crate::inputs::{Input, MAX_ENCODED, Messages, SessionId, kind};
+use crate::log::Lsn;
+use crate::log::error::AppendError;
+use crate::log::writer::Log;
+use crate::session::downstream::Egress;
 use crate::shard::{ApplyError, Shard};
-use netio::stream::Run;
+use streams::Run;
 
 pub struct Core<L: Log> {
     pub shard: Shard,

@@ -2,24 +2,24 @@
 
 pub mod config;
 
+pub mod accounts;
+pub mod session;
+
 pub mod core;
-pub mod egress;
-pub mod feed;
-pub mod gateway;
-pub mod ingress;
-pub mod journal;
+pub mod inputs;
 pub mod runner;
 pub mod shard;
-pub mod snapshot;
+
+pub mod history;
+pub mod log;
+
+pub mod feed;
+pub mod gateway;
 pub mod soup;
 
 pub mod admin;
 pub mod clock;
 #[cfg(feature = "publish")]
 pub mod publish;
-pub mod recovery;
-pub mod replays;
-pub mod replica;
 pub mod simulation;
-pub mod snapshots;
 pub mod start;

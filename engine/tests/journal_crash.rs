@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use engine::journal::{
+use engine::log::{
     AppendError, Durability, End, JournalError, Lsn, Reader, Settings, SimStorage, Storage, Tail,
     format::{DATA_OFFSET, record_length},
     keeper::Step,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::journal::{
+use engine::log::{
     self, AppendError, Durability, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage,
     StorageError, Tail,
 };
@@ -45,7 +45,7 @@ fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec
     }
     let end = reader.into_end().unwrap();
     assert_eq!(end.tail, Tail::Clean);
-    (journal::start(storage, 3, end, settings).unwrap(), records)
+    (log::start(storage, 3, end, settings).unwrap(), records)
 }
 
 fn payload(number: u64) -> Vec<u8> {
@@ -219,7 +219,7 @@ fn open_whatever_the_end(directory: &Directory, settings: Settings) -> (Journal<
         count += 1;
         assert_eq!((record.lsn.0, record.timestamp_ns, record.payload), (count, count, &payload(count)[..]));
     }
-    (journal::start(storage, 3, reader.into_end().unwrap(), settings).unwrap(), count)
+    (log::start(storage, 3, reader.into_end().unwrap(), settings).unwrap(), count)
 }
 
 #[test]

@@ -4,16 +4,16 @@
 use std::{path::Path, time::Duration};
 
 use engine::{
-    journal::{
+    history::snapshot::{
+        self, Meta, SnapshotError,
+        retention::{self, Retention},
+    },
+    log::{
         Durability, FileStorage, JournalError, Lsn, Reader, Settings, SimStorage, Storage, Tail,
         inspect::{self, Verdict},
         keeper::Step,
         recovery::{Parts, assemble},
         sim::{Crash, Faults},
-    },
-    snapshot::{
-        self, Meta, SnapshotError,
-        retention::{self, Retention},
     },
 };
 

@@ -1,7 +1,7 @@
 //! A journal read while it is written, through its files alone: nothing is seen too early, nothing twice, nothing out of order.
 #![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
-use engine::journal::{
+use engine::log::{
     Durability, Extent, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage, Tailer, start,
 };
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn follow(test: &str, durability: Durability, extent: Extent) {
     for number in 1..=RECORDS {
         // The next segment may not be ready yet: that is back-pressure, not failure.
         while let Err(error) = journal.writer.append(1, number, &payload(number)) {
-            assert!(matches!(error, engine::journal::AppendError::NotReady { .. }), "{error}");
+            assert!(matches!(error, engine::log::AppendError::NotReady { .. }), "{error}");
         }
         if number % 97 == 0 {
             std::thread::sleep(Duration::from_micros(300));
@@ -135,7 +135,7 @@ fn store(file: &Path, offset: u64, bytes: &[u8]) {
 
 /// Sets both marks to before the last record, as they are while it is being written.
 fn unsync(file: &Path, offset: u64) {
-    use engine::journal::format::{MARK_OFFSETS, SyncMark};
+    use engine::log::format::{MARK_OFFSETS, SyncMark};
     let boot_id = FileStorage::read_only(file.parent().unwrap()).boot_id();
     for (generation, slot) in (2..).zip(MARK_OFFSETS) {
         let mark = SyncMark { generation, offset, boot_id };

@@ -10,7 +10,7 @@
 //! What it has not seen is sent again from there.
 
 use netio::Peer;
-use netio::stream::{Duplex, Event, ParkingPool, PushError, ReceiveConfig, Run, SendConfig, SessionName};
+use streams::{Duplex, Event, ParkingPool, PushError, ReceiveConfig, Run, SendConfig, SessionName};
 use wire::moldudp64::{CONTROL_SESSION, HEARTBEAT, Header, PacketWriter};
 use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, Packet, login_reject_reason};
 
@@ -277,8 +277,7 @@ impl Client {
             }
         } else {
             let name = *streams.duplex.send.session();
-            streams.duplex.send =
-                netio::stream::SendStream::restore(self.send_config.clone(), name, next, now_ns);
+            streams.duplex.send = streams::SendStream::restore(self.send_config.clone(), name, next, now_ns);
             streams.upstream_known = true;
         }
         streams.duplex.receive.request_ack();

@@ -1,6 +1,6 @@
 //! Finds the client that a datagram is for by its session name: a small open-addressing table, looked up once per datagram.
 
-use netio::stream::SessionName;
+use streams::SessionName;
 
 const EMPTY: u32 = u32::MAX;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_utils::CachePadded;
 use netio::idle::IdleStrategy;
-use netio::stream::{ReceiveConfig, SendConfig};
 use netio::{Peer, Port};
+use streams::{ReceiveConfig, SendConfig};
 
 use crate::account::Account;
 use crate::client::{Client, Credentials};

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use netio::stream::{Duplex, ParkingPool, ReceiveConfig, SendConfig};
 use netio::{Peer, Port};
+use streams::{Duplex, ParkingPool, ReceiveConfig, SendConfig};
 use wire::moldudp64::{CONTROL_SESSION, Packet as MoldPacket, SESSION_LENGTH};
 use wire::ouch::inbound::{EnterOrder, ReplaceOrder};
 use wire::ouch::outbound::{

@@ -1,6 +1,6 @@
 //! A client with its books and its order flow: turns drawn requests into OUCH, and OUCH answers into entries of the books.
 
-use netio::stream::{ParkingPool, Run};
+use streams::{ParkingPool, Run};
 use wire::ouch::inbound::{AccountQuery, CancelOrder, EnterOrder, ReplaceOrder};
 use wire::ouch::outbound::{AccountQueryResponse, AccountQueryResponseView};
 use wire::ouch::{Outbound, cancel_reason, capacity, cross_type, display, order_state, time_in_force};

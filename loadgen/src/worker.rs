@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 use netio::idle::{Idle, IdleStrategy};
-use netio::stream::ParkingPool;
 use netio::{Endpoint, Port, PortStatistics};
+use streams::ParkingPool;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
 use wire::soupbintcp::Packet;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crossbeam_utils::CachePadded;
 use netio::Peer;
 use netio::sim::{Faults, SimNetwork, SimPort};
-use netio::stream::{ReceiveConfig, SendConfig};
+use streams::{ReceiveConfig, SendConfig};
 
 use crate::account::Account;
 use crate::client::{Client, Credentials};

@@ -1,4 +1,4 @@
-//! Packet ports and the reliable streams that run over them: everything between a device and a message, but no message's meaning.
+//! Packet ports: everything between a device and a datagram, behind one trait. Not what a datagram means.
 //!
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`echo`]: the smallest program on each port, both ends.
@@ -6,7 +6,6 @@
 //! - [`privileges`]: giving up capabilities once all is open.
 //! - [`random`]: the seeded generator behind every simulation and generated load.
 //! - [`sim`]: the simulated room.
-//! - [`stream`]: the two MoldUDP64 streams of a session as pure state machines.
 //! - [`udp`]: the kernel-socket room.
 //! - `xdp`: the AF_XDP room (feature `xdp`).
 
@@ -17,7 +16,6 @@ pub mod port;
 pub mod privileges;
 pub mod random;
 pub mod sim;
-pub mod stream;
 pub mod udp;
 #[cfg(feature = "xdp")]
 pub mod xdp;

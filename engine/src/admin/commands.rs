@@ -2,7 +2,7 @@
 
 use super::{Admin, AdminRequest};
 use crate::config::{RiskConfig, padded};
-use crate::shard::input::{Input, KillScope, Role};
+use crate::inputs::{Input, KillScope, Role};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use book::TradingState;

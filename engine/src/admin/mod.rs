@@ -4,9 +4,9 @@
 mod commands;
 mod metrics;
 
+use crate::history::snapshot::thread::SnapshotRequest;
+use crate::inputs::Input;
 use crate::runner::SharedReport;
-use crate::shard::input::Input;
-use crate::snapshots::SnapshotRequest;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::{get, post};

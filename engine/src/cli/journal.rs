@@ -2,13 +2,13 @@
 
 use anyhow::Context;
 use clap::Args;
-use engine::egress::Egress;
-use engine::journal::inspect::{self, RecordReport, Verdict};
-use engine::journal::{FileStorage, Lsn};
-use engine::recovery::recover;
-use engine::replica::Replica;
-use engine::shard::input::Input;
-use engine::snapshot;
+use engine::history::recovery::recover;
+use engine::history::replica::Replica;
+use engine::history::snapshot;
+use engine::inputs::Input;
+use engine::log::inspect::{self, RecordReport, Verdict};
+use engine::log::{FileStorage, Lsn};
+use engine::session::downstream::Egress;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -136,7 +136,7 @@ fn print_record(
 }
 
 fn kind_name(kind: u8) -> &'static str {
-    use engine::shard::input::kind as kinds;
+    use engine::inputs::kind as kinds;
     match kind {
         kinds::GENESIS => "genesis",
         kinds::INSTRUMENT => "instrument",

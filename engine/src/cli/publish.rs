@@ -4,7 +4,7 @@ use super::ConfigArgs;
 use anyhow::{Context, ensure};
 use clap::Args;
 use engine::config::Durability;
-use engine::journal::Lsn;
+use engine::log::Lsn;
 use engine::publish::{Origins, Settings, Target, run};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;

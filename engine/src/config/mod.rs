@@ -10,7 +10,7 @@ pub use error::ConfigError;
 pub use instruments::{InstrumentConfig, MAX_PRICE};
 pub use source::{Override, load};
 
-use crate::shard::input::Role;
+use crate::inputs::Role;
 use netio::idle::IdleStrategy;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

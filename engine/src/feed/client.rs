@@ -4,12 +4,12 @@
 use super::books::{BookError, Books, differences};
 use crate::soup::{Connection, SoupError};
 use netio::random::Random;
-use netio::stream::{ParkingPool, ReceiveConfig, ReceiveStream, Received};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+use streams::{ParkingPool, ReceiveConfig, ReceiveStream, Received};
 use wire::itch::GlimpseSnapshot;
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD};
 use wire::soupbintcp::{ANY_SESSION, LoginRequest, Packet};

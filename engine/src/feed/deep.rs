@@ -2,10 +2,10 @@
 //! begins with a snapshot at best) and never on the shard's thread.
 
 use super::follower::JournalSource;
-use crate::journal::FileStorage;
-use crate::recovery::RecoveryError;
-use crate::replica::Replica;
-use crate::shard::input::SessionId;
+use crate::history::recovery::RecoveryError;
+use crate::history::replica::Replica;
+use crate::inputs::SessionId;
+use crate::log::FileStorage;
 use crate::shard::{Outputs, Shard};
 use std::ops::ControlFlow;
 use wire::ouch::MAX_MESSAGE_LENGTH;

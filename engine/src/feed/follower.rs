@@ -8,17 +8,17 @@ use super::services::Services;
 use super::tap::TapReader;
 use super::{receivers, stream};
 use crate::config::{Config, Durability};
-use crate::ingress::Accounts;
-use crate::journal::{Lsn, Progress};
-use crate::recovery::RecoveryError;
+use crate::history::recovery::RecoveryError;
+use crate::log::{Lsn, Progress};
+use crate::session::Accounts;
 use anyhow::Context;
-use netio::stream::{SendStream, SessionName};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use streams::{SendStream, SessionName};
 use wire::moldudp64::{END_OF_SESSION, Packet};
 
 /// Datagrams taken from the tap before anything else is looked at.

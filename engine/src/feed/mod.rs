@@ -25,7 +25,7 @@ pub use follower::{Feed, FeedThreads, JournalSource, start};
 pub use publisher::{FeedCounters, Publisher};
 
 use crate::config::FeedConfig;
-use netio::stream::{SendConfig, SendStream, SessionName};
+use streams::{SendConfig, SendStream, SessionName};
 use wire::itch::MAX_MESSAGE_LENGTH;
 
 /// The shortest ITCH message of a busy feed (Order Delete) with its block's length.

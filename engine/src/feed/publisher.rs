@@ -2,10 +2,10 @@
 //! feed thread. Runs on the shard's thread after the order replies have left; nothing in it blocks or allocates.
 
 use super::tap::TapWriter;
-use crate::journal::Lsn;
-use netio::stream::SendStream;
+use crate::log::Lsn;
 use netio::{Peer, Port};
 use std::collections::VecDeque;
+use streams::SendStream;
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, Header, MAX_PAYLOAD};
 
 /// Datagrams packed in one go, so that a burst of market data does not keep the next orders waiting.

@@ -3,13 +3,13 @@
 
 use super::follower::{Feed, JournalSource};
 use super::stream;
-use crate::recovery::RecoveryError;
-use netio::stream::{SendStream, SessionName};
+use crate::history::recovery::RecoveryError;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
+use streams::{SendStream, SessionName};
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, Header, MAX_PAYLOAD};
 
 /// Requests answered before the feed is followed again.

@@ -2,7 +2,7 @@
 //! bounded rings. Sessions, credentials, sequences and meaning are the shard's, the same as over UDP.
 //!
 //! ```text
-//! clients -- TCP or TLS -- server -> rings -> shard thread (ingress::gateway)
+//! clients -- TCP or TLS -- server -> rings -> shard thread (session::gateway)
 //! ```
 
 mod connection;

@@ -1,7 +1,7 @@
 //! What downstream systems see of a trade: subjects, payloads, and where in the journal a message comes from. Not how it gets there.
 //! The contract is `docs/trade-stream.md`; a change that breaks a reader raises [`SCHEMA`].
 
-use crate::journal::Lsn;
+use crate::log::Lsn;
 use crate::shard::{Shard, Trade};
 use book::{Cross, CrossExecution, CrossKind, Execution, MARKET_PRICE, OrderView, Side};
 use serde::Serialize;

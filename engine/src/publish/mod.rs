@@ -13,7 +13,7 @@ pub mod message;
 mod source;
 mod stream;
 
-use crate::journal::Lsn;
+use crate::log::Lsn;
 use source::{Read, Source, Start};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

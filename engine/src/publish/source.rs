@@ -2,13 +2,13 @@
 
 use super::message::{Encoder, Kept, Message, MessageId, Origin, Place};
 use crate::config::Durability;
-use crate::journal::reader::{self, Segment};
-use crate::journal::{Extent, FileStorage, JournalError, Lsn, Tailer};
-use crate::recovery::RecoveryError;
-use crate::replica::{apply, newest_state};
-use crate::shard::input::SessionId;
+use crate::history::recovery::RecoveryError;
+use crate::history::replica::{apply, newest_state};
+use crate::history::snapshot::{self, Meta};
+use crate::inputs::SessionId;
+use crate::log::reader::{self, Segment};
+use crate::log::{Extent, FileStorage, JournalError, Lsn, Tailer};
 use crate::shard::{Outputs, Shard, Trade};
-use crate::snapshot::{self, Meta};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

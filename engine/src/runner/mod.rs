@@ -9,12 +9,13 @@ pub use report::{Report, SharedReport};
 use crate::admin::AdminRequest;
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
-use crate::egress::{self, Gate, Route};
 use crate::feed::Publisher;
-use crate::ingress::Ingress;
-use crate::journal::writer::Log;
-use crate::replays::{Answer, Question, ReplayHandle};
-use crate::shard::input::{CloseReason, Input, SessionId};
+use crate::history::replay::{Answer, Question, ReplayHandle};
+use crate::inputs::{CloseReason, Input, SessionId};
+use crate::log::writer::Log;
+use crate::session::Ingress;
+use crate::session::downstream::Route;
+use crate::session::release::{Gate, Waiting};
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Peer, Port, PortError};
 use rtrb::Consumer;
@@ -294,7 +295,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             let reached = (downstream.stream.next(), upstream);
             if downstream.gated != reached {
                 downstream.gated = reached;
-                gate.push(egress::Waiting { lsn: core.last, session, downstream: reached.0, upstream });
+                gate.push(Waiting { lsn: core.last, session, downstream: reached.0, upstream });
             }
         }
         let releasable = self.core.log.releasable();

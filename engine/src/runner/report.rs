@@ -2,7 +2,7 @@
 //! ever tries: a reader in the way costs the shard a report, never time.
 
 use crate::feed::FeedCounters;
-use crate::ingress::IngressCounters;
+use crate::session::IngressCounters;
 use crate::shard::ShardCounters;
 use netio::PortStatistics;
 use std::sync::{Arc, Mutex};

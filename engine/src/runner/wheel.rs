@@ -1,7 +1,7 @@
 //! Which session's timers to look at next: a wheel of milliseconds. Not the timers: sessions say when they are due, and
 //! being looked at too early is harmless.
 
-use crate::shard::input::SessionId;
+use crate::inputs::SessionId;
 
 /// One slot of the wheel: finer than any timer of a session needs.
 const TICK_NS: u64 = 250_000;

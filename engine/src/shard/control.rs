@@ -2,11 +2,13 @@
 //! switches. Each leaves the order path as it found it.
 
 use super::encoder::Encoder;
-use super::input::{CloseReason, FirmRight, Genesis, Input, InstrumentInput, KillScope, Role, SessionOpened};
 use super::instrument::Instrument;
 use super::trader::{Firm, FirmIndex, Trader};
 use super::{ApplyError, Outputs, Shard, feed};
 use crate::config::RiskConfig;
+use crate::inputs::{
+    CloseReason, FirmRight, Genesis, Input, InstrumentInput, KillScope, Role, SessionOpened,
+};
 use book::{CancelReason, CrossKind, InstrumentSpec, Limits, MassCancel, TradingState};
 use wire::itch::messages as itch;
 use wire::ouch::event_code;

@@ -1,6 +1,6 @@
 //! Instruments by symbol, and what order entry and the feed need to know of each. Prices and queues are the book's.
 
-use super::input::InstrumentInput;
+use crate::inputs::InstrumentInput;
 
 /// As the journal introduced it; reference price and state move since.
 pub type Instrument = InstrumentInput;

@@ -9,7 +9,6 @@ mod control;
 mod encoder;
 mod entry;
 mod feed;
-pub mod input;
 mod instrument;
 mod participants;
 mod requests;
@@ -18,14 +17,14 @@ mod state;
 mod trader;
 mod warm;
 
+use crate::inputs::{Genesis, Input, Messages, SessionId};
 use book::{Cross, CrossExecution, Execution, Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
-use input::{Genesis, Input, Messages, SessionId};
 use instrument::{Instrument, SymbolTable};
 use trader::{Firm, Trader};
 use wire::ouch::Inbound;
 
-pub use input::InputError;
+pub use crate::inputs::InputError;
 pub use state::{StateError, state_hash};
 
 /// Where a shard's messages go. `fill` is given room for the longest message and returns how much it used.

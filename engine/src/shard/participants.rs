@@ -2,9 +2,9 @@
 //! Not who may trade: a registration gives no rights, and a firm without one trades all the same.
 
 use super::encoder::Encoder;
-use super::input::Role;
 use super::trader::FirmIndex;
 use super::{Outputs, Shard, feed};
+use crate::inputs::Role;
 
 /// ITCH market participant states that arise here.
 const ACTIVE: u8 = b'A';

@@ -2,12 +2,12 @@
 //! Layout: version u16, then the fields in the order of `write`, big-endian; lists with a u32 count in front.
 
 use super::control::book_limits;
-use super::input::{Genesis, Input, MAX_ENCODED, kind};
 use super::instrument::{Instrument, SymbolTable};
 use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
+use crate::inputs::{Genesis, Input, MAX_ENCODED, kind};
 use book::{CrossKind, Market, TradingState, WarmList};
 
 /// Version 2 adds market makers. A state without any is written as version 1, so that the hash in a snapshot of that

@@ -1,9 +1,9 @@
 //! The shard's side of a session and of a firm: numbering, permissions, limits. Not the transport: addresses, windows
 //! and timers are the ingress's and egress's, and are not journaled.
 
-use super::input::{SessionId, SessionOpened};
 use super::risk::Exposure;
 use crate::config::RiskConfig;
+use crate::inputs::{SessionId, SessionOpened};
 
 /// Order-flow channels of a session (OUCH tag 28 is one byte).
 pub const CHANNELS: usize = 256;

@@ -2,9 +2,9 @@
 //! is in main memory, and is fetched for all of them together. Changes nothing, decides nothing.
 
 use super::entry::parse_side;
-use super::input::SessionId;
 use super::requests::channel_of;
 use super::{Shard, next_message};
+use crate::inputs::SessionId;
 use book::{OrderKey, WARM_INSTRUMENTS, WARM_MAX};
 use std::hint::black_box;
 use wire::ouch::Inbound;

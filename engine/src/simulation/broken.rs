@@ -1,8 +1,8 @@
 //! Deliberate defects, each in the simulation's wiring and none in the engine: what the checks have to find to be believed.
 
-use crate::journal::SimStorage;
-use crate::journal::crc::Crc;
-use crate::journal::format::{
+use crate::log::SimStorage;
+use crate::log::crc::Crc;
+use crate::log::format::{
     self, DATA_OFFSET, END_MARK, KIND_SEAL, Lsn, RECORD_HEADER_LENGTH, RECORD_TRAILER_LENGTH, RecordHeader,
 };
 use std::fmt;

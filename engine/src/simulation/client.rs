@@ -5,9 +5,9 @@ use super::flow::Flow;
 use super::truth::Truth;
 use netio::random::Random;
 use netio::sim::{SimNetwork, SimPort};
-use netio::stream::{Duplex, ParkingPool, ReceiveConfig, SendConfig, SessionName};
 use netio::{Endpoint, Peer, Port};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use streams::{Duplex, ParkingPool, ReceiveConfig, SendConfig, SessionName};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD, Packet, PacketWriter};
 use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest};
 

@@ -4,21 +4,21 @@ use super::broken::{self, Broken};
 use super::client::PASSWORD;
 use super::truth::Truth;
 use super::wiring::{Background, EnginePort, Life, Recording};
+use crate::accounts::verify::{self, Answer, Question, VerifierHandle};
 use crate::clock::{Clock, Now};
 use crate::config::{Account, RiskConfig, SessionConfig};
 use crate::core::Core;
-use crate::egress::Egress;
-use crate::ingress::verify::{self, Answer, Question, VerifierHandle};
-use crate::ingress::{Accounts, Ingress};
-use crate::journal::recovery::{Parts, assemble};
-use crate::journal::writer::Log;
-use crate::journal::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
-use crate::recovery::{RecoveryError, attach, recover};
-use crate::runner::{Runner, SharedReport};
-use crate::shard::Shard;
-use crate::shard::input::{
+use crate::history::recovery::{RecoveryError, attach, recover};
+use crate::inputs::{
     FirmRight, FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Role, SessionId, kind,
 };
+use crate::log::recovery::{Parts, assemble};
+use crate::log::writer::Log;
+use crate::log::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
+use crate::runner::{Runner, SharedReport};
+use crate::session::downstream::Egress;
+use crate::session::{Accounts, Ingress};
+use crate::shard::Shard;
 use book::TradingState;
 use netio::Endpoint;
 use netio::idle::IdleStrategy;

@@ -1,8 +1,8 @@
 //! Price-time priority the slow way: a list of orders and a search. It is told what was accepted, replaced and cancelled, says which
 //! executions must follow, and compares. For plain day limit orders, which is what the simulated clients send.
 
+use crate::inputs::SessionId;
 use crate::shard::Shard;
-use crate::shard::input::SessionId;
 use book::Side;
 use std::collections::VecDeque;
 use wire::ouch::{Outbound, side};

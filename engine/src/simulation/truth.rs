@@ -2,10 +2,10 @@
 //! are compared with this; it takes nothing from either but the records.
 
 use super::naive::Naive;
-use crate::journal::Lsn;
-use crate::shard::input::{Input, SessionId};
+use crate::inputs::{Input, SessionId};
+use crate::log::Lsn;
 use crate::shard::{Outputs, Shard};
-use netio::stream::Run;
+use streams::Run;
 
 struct Record {
     kind: u8,

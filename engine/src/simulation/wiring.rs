@@ -2,10 +2,10 @@
 //! Two of the deliberate defects live here.
 
 use super::truth::Truth;
-use crate::journal::error::AppendError;
-use crate::journal::keeper::{Preparer, Step, Syncer};
-use crate::journal::writer::Log;
-use crate::journal::{Lsn, SimStorage};
+use crate::log::error::AppendError;
+use crate::log::keeper::{Preparer, Step, Syncer};
+use crate::log::writer::Log;
+use crate::log::{Lsn, SimStorage};
 use netio::sim::SimPort;
 use netio::{Endpoint, Peer, Port, PortError, PortStatistics, TransmitFull};
 use std::cell::{Cell, RefCell};

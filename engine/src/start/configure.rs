@@ -2,8 +2,8 @@
 
 use crate::config::{Config, TradingStateName, padded};
 use crate::core::Core;
-use crate::journal::writer::Log;
-use crate::shard::input::{FirmRight, FirmRights, Input, InstrumentInput, Role};
+use crate::inputs::{FirmRight, FirmRights, Input, InstrumentInput, Role};
+use crate::log::writer::Log;
 use book::TradingState;
 
 /// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices

@@ -4,8 +4,8 @@ use super::{Engine, ports};
 use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::feed::{self, JournalSource, Publisher};
-use crate::ingress::Accounts;
-use crate::journal::writer::Log;
+use crate::log::writer::Log;
+use crate::session::Accounts;
 
 impl Engine {
     /// The shard's way to publish its feed, if anyone is to receive it, and the threads that help receivers.

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::Config;
 use crate::gateway;
-use crate::ingress::Ingress;
+use crate::session::Ingress;
 use std::time::Duration;
 
 impl Engine {

@@ -3,11 +3,11 @@
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::core::Core;
-use crate::egress::Egress;
-use crate::ingress::random_name;
-use crate::journal::writer::Log;
+use crate::inputs::{Genesis, Input, MAX_ENCODED, kind};
+use crate::log::writer::Log;
+use crate::session::downstream::Egress;
+use crate::session::random_name;
 use crate::shard::Shard;
-use crate::shard::input::{Genesis, Input, MAX_ENCODED, kind};
 use anyhow::Context;
 
 /// A shard at its beginning: its first record is its genesis.

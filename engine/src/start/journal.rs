@@ -5,11 +5,11 @@ use super::genesis::{new_core, new_egress};
 use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::feed::JournalSource;
-use crate::journal::{self, Background, FileStorage, Writer};
-use crate::recovery::{attach, recover};
-use crate::replays::{ReplayHandle, Replays};
-use crate::snapshot::retention::Retention;
-use crate::snapshots::{self, SnapshotRequest, Snapshots};
+use crate::history::recovery::{attach, recover};
+use crate::history::replay::{ReplayHandle, Replays};
+use crate::history::snapshot::retention::Retention;
+use crate::history::snapshot::thread::{self, SnapshotRequest, Snapshots};
+use crate::log::{self, Background, FileStorage, Writer};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +42,7 @@ impl Engine {
         let progress = Arc::clone(core.log.progress());
         let (replays, handle) = Replays::start(storage.clone(), Arc::clone(&progress), number)?;
         self.replays.push(replays);
-        let settings = snapshots::Settings {
+        let settings = thread::Settings {
             shard: number,
             interval: config.journal.snapshot_interval,
             retention: Retention {
@@ -75,20 +75,17 @@ struct OpenJournal {
 fn open_journal(config: &Config, shard: usize) -> anyhow::Result<OpenJournal> {
     let number = shard as u32;
     let durability = match config.journal.durability {
-        Durability::Disk => journal::Durability::Disk,
-        Durability::Memory | Durability::Process => journal::Durability::Process,
+        Durability::Disk => log::Durability::Disk,
+        Durability::Memory | Durability::Process => log::Durability::Process,
     };
-    let settings = journal::Settings {
-        durability,
-        segment_size: config.journal.segment_bytes,
-        ..journal::Settings::default()
-    };
+    let settings =
+        log::Settings { durability, segment_size: config.journal.segment_bytes, ..log::Settings::default() };
     let directory = &config.journal.directory;
     let context = || format!("shard {shard}, journal in {}", directory.display());
     let storage = FileStorage::open(directory, number, durability).with_context(context)?;
     let began = Instant::now();
     let recovered = recover(storage.clone(), number, new_egress(config)).with_context(context)?;
-    let opened = journal::start(storage.clone(), number, recovered.end, settings).with_context(context)?;
+    let opened = log::start(storage.clone(), number, recovered.end, settings).with_context(context)?;
     let core = match recovered.core {
         Some(core) => {
             tracing::info!(

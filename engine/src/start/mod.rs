@@ -11,16 +11,16 @@ mod threads;
 
 pub use threads::pin;
 
+use crate::accounts::verify::Verifier;
 use crate::admin::{AdminServer, ShardHandle};
 use crate::config::Config;
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
-use crate::ingress::Accounts;
-use crate::ingress::verify::Verifier;
-use crate::journal::Background;
-use crate::replays::Replays;
+use crate::history::replay::Replays;
+use crate::history::snapshot::thread::{SnapshotRequest, Snapshots};
+use crate::log::Background;
 use crate::runner::{RunError, SharedReport};
-use crate::snapshots::{SnapshotRequest, Snapshots};
+use crate::session::Accounts;
 use anyhow::Context;
 use configure::symbols_of;
 use ports::Ports;

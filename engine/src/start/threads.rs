@@ -1,7 +1,7 @@
 //! The thread of each shard, and the core it is kept on. What runs on it is `crate::runner`'s business.
 
 use super::Engine;
-use crate::journal::writer::Log;
+use crate::log::writer::Log;
 use crate::runner::Runner;
 use anyhow::Context;
 use netio::Port;

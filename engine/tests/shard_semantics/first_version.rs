@@ -6,18 +6,18 @@ use super::ask::{Request, TEN, alpha, buy, cancel, modify, replace, sell};
 use book::TradingState;
 use engine::config::RiskConfig;
 use engine::core::Core;
-use engine::egress::Egress;
-use engine::journal::recovery::assemble;
-use engine::journal::sim::Faults;
-use engine::journal::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage, Storage};
-use engine::recovery::recover;
-use engine::replica::Replica;
-use engine::shard::input::{
+use engine::history::recovery::recover;
+use engine::history::replica::Replica;
+use engine::inputs::{
     CloseReason, FirmRights, Genesis, Input, InstrumentInput, KillScope, MAX_ENCODED, SessionOpened, kind,
 };
+use engine::log::recovery::assemble;
+use engine::log::sim::Faults;
+use engine::log::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage, Storage};
+use engine::session::downstream::Egress;
 use engine::shard::{Shard, state_hash};
-use netio::stream::Run;
 use std::path::Path;
+use streams::Run;
 
 /// Made by `PITLANE_WRITE_FIXTURES=1 cargo test -p pitlane --test shard_semantics version_1` with the first version; not to be made anew: a
 /// later format gets a directory of its own, and this one has to stay readable.

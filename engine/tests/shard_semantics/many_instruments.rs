@@ -3,7 +3,7 @@
 
 use book::random::Random;
 use book::{TradingState, WARM_INSTRUMENTS};
-use engine::shard::input::{FirmRights, Genesis, Input};
+use engine::inputs::{FirmRights, Genesis, Input};
 
 use crate::ask::{CENT, Request, TEN, alpha, buy, cancel, modify, replace};
 use crate::venue::{Raw, Venue, genesis, instrument, opened};

@@ -1,8 +1,8 @@
 //! Market makers on the feed: what registers, suspends and ends them, and that it survives a snapshot. Not the orders that a
 //! kill switch cancels.
 
+use engine::inputs::{Input, KillScope, Role};
 use engine::shard::Shard;
-use engine::shard::input::{Input, KillScope, Role};
 
 use crate::ask::{TEN, alpha, buy, disable};
 use crate::venue::{Raw, Venue};

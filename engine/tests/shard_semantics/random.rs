@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use book::random::Random;
 use book::{MARKET_PRICE, Side, TradingState};
 use engine::config::RiskConfig;
-use engine::shard::Shard;
-use engine::shard::input::{
+use engine::inputs::{
     CloseReason, FirmRights, Genesis, Input, InstrumentInput, KillScope, Messages, SessionOpened,
 };
+use engine::shard::Shard;
 
 use crate::answers::{Answer, Tick};
 use crate::ask::{CENT, TEN, alpha};

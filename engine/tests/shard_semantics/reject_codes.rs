@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::shard::input::{FirmRights, Input, InstrumentInput, KillScope};
+use engine::inputs::{FirmRights, Input, InstrumentInput, KillScope};
 use wire::ouch::{AppendageBuilder, reject_reason, tag};
 
 use crate::answers::Answer;

@@ -3,7 +3,7 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::shard::input::Input;
+use engine::inputs::Input;
 use wire::ouch::tag;
 
 use crate::ask::{

@@ -2,8 +2,8 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
+use engine::inputs::{CloseReason, Input, KillScope, Messages};
 use engine::shard::ApplyError;
-use engine::shard::input::{CloseReason, Input, KillScope, Messages};
 
 use crate::ask::{Request, TEN, alpha, buy, cancel, sell};
 use crate::venue::{DROP_COPY, Venue, opened};

@@ -2,7 +2,7 @@
 //! are. Not the choice of the price, which the book's own tests cover.
 
 use book::TradingState::{Auction, Closed, Halted, Open, PreOpen};
-use engine::shard::input::{FirmRights, Input};
+use engine::inputs::{FirmRights, Input};
 
 use crate::ask::{CENT, TEN, alpha, buy, cancel, replace, sell};
 use crate::venue::{Venue, genesis, instrument, opened};

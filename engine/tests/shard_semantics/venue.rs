@@ -2,7 +2,7 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::shard::input::{FirmRights, Genesis, Input, InstrumentInput, Messages, SessionOpened};
+use engine::inputs::{FirmRights, Genesis, Input, InstrumentInput, Messages, SessionOpened};
 use engine::shard::{ApplyError, Outputs, Shard};
 
 use crate::answers::{Answer, Tick};

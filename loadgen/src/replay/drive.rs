@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use netio::stream::{ParkingPool, ReceiveConfig, Run, SendConfig};
 use netio::{Peer, Port, PortError};
+use streams::{ParkingPool, ReceiveConfig, Run, SendConfig};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
 use wire::ouch::inbound::{AccountQuery, CancelOrder, EnterOrder, ReplaceOrder};
 use wire::ouch::{Outbound, capacity, cross_type, display, time_in_force};

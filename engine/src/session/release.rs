@@ -1,8 +1,8 @@
 //! What waits for the disk: which sequences become free to leave when the journal has reached which record. Used with
 //! durability `disk` only; matching goes on, replies wait.
 
-use crate::journal::Lsn;
-use crate::shard::input::SessionId;
+use crate::inputs::SessionId;
+use crate::log::Lsn;
 use std::collections::VecDeque;
 
 /// Batches of replies that may wait. When they are all taken the shard stops receiving until the disk has caught up.

@@ -1,9 +1,9 @@
 //! The thread that finds messages which a session's resend window no longer holds, by replaying the journal. A shard asks
 //! over a bounded ring and goes on; the client asks again until it has what it wants.
 
-use crate::journal::{FileStorage, Progress};
-use crate::replica::{self, Messages};
-use crate::shard::input::SessionId;
+use crate::history::replica::{self, Messages};
+use crate::inputs::SessionId;
+use crate::log::{FileStorage, Progress};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Session by token: a fixed table, open addressing at half load or less. Looked up for every datagram, never iterated.
 
-use crate::shard::input::SessionId;
-use netio::stream::SessionName;
+use crate::inputs::SessionId;
+use streams::SessionName;
 
 /// Both streams of a session differ in their first character only, so a look-up uses the other nine.
 pub struct Tokens {

@@ -2,11 +2,12 @@
 //! nothing and is counted. Not the port, and not what messages mean.
 
 mod counters;
+pub mod downstream;
 mod gateway;
 mod limiter;
 mod login;
+pub mod release;
 mod tokens;
-pub mod verify;
 
 pub use counters::IngressCounters;
 pub use login::{Accounts, ControlReply};
@@ -14,17 +15,17 @@ pub use login::{Accounts, ControlReply};
 use crate::clock::Now;
 use crate::config::SessionConfig;
 use crate::core::Core;
-use crate::egress::Route;
-use crate::journal::writer::Log;
-use crate::shard::input::{CloseReason, Input, SessionId};
+use crate::inputs::{CloseReason, Input, SessionId};
+use crate::log::writer::Log;
+use crate::session::downstream::Route;
 use gateway::GatewayDesk;
 use login::LoginDesk;
-use netio::stream::{
-    Kind, ParkingPool, ReceiveConfig, ReceiveStream, Received, RequestOutcome, SessionName, classify,
-};
 use netio::{Endpoint, Peer};
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use streams::{
+    Kind, ParkingPool, ReceiveConfig, ReceiveStream, Received, RequestOutcome, SessionName, classify,
+};
 pub use tokens::{NameSource, random_name};
 use tokens::{Tokens, upstream_name};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header};
@@ -61,7 +62,11 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    pub fn new(config: &SessionConfig, accounts: Accounts, verifier: verify::VerifierHandle) -> Self {
+    pub fn new(
+        config: &SessionConfig,
+        accounts: Accounts,
+        verifier: crate::accounts::verify::VerifierHandle,
+    ) -> Self {
         Self {
             sessions: Vec::with_capacity(config.max_sessions),
             tokens: Tokens::with_capacity(config.max_sessions),

@@ -10,8 +10,9 @@
 //! ```
 
 pub mod retention;
+pub mod thread;
 
-use crate::journal::{
+use crate::log::{
     Lsn, Storage, StorageError,
     crc::Crc,
     format::{END_MARK, u32_at, u64_at},
@@ -31,7 +32,7 @@ pub struct Meta {
     pub last: Lsn,
     pub timestamp_ns: u64,
     pub state_hash: u64,
-    /// [`Writer::chain`](crate::journal::Writer::chain) or [`Reader::chain`](crate::journal::Reader::chain) after that record.
+    /// [`Writer::chain`](crate::log::Writer::chain) or [`Reader::chain`](crate::log::Reader::chain) after that record.
     pub chain: u32,
 }
 
@@ -67,7 +68,7 @@ pub fn covered_by_name(name: &str, shard: u32) -> Option<Lsn> {
 /// Writes a snapshot whose state is `payload`, in pieces. Returns the file's name. When it returns the snapshot is durable; before, there is
 /// none.
 ///
-/// The journal has to be durable up to `meta.last` already ([`Progress::want_durable`](crate::journal::Progress::want_durable)): a
+/// The journal has to be durable up to `meta.last` already ([`Progress::want_durable`](crate::log::Progress::want_durable)): a
 /// snapshot that survives what it continues from would be refused.
 pub fn write<S: Storage>(storage: &S, meta: &Meta, payload: &[&[u8]]) -> Result<String, SnapshotError> {
     let name = file_name(meta.shard, meta.last);

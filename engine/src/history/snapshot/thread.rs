@@ -1,12 +1,12 @@
 //! The thread that takes snapshots of a shard: it replays the journal as far as it has been written, on a replica of its
 //! own, so that the shard never stops. Not the file format: that is `snapshot`.
 
-use crate::journal::{FileStorage, Lsn, Progress};
-use crate::recovery::RecoveryError;
-use crate::replica::Replica;
+use crate::history::recovery::RecoveryError;
+use crate::history::replica::Replica;
+use crate::history::snapshot::SnapshotError;
+use crate::history::snapshot::retention::{self, Retention};
+use crate::log::{FileStorage, Lsn, Progress};
 use crate::shard::Shard;
-use crate::snapshot::SnapshotError;
-use crate::snapshot::retention::{self, Retention};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

@@ -4,14 +4,14 @@
 use super::Ingress;
 use crate::clock::Now;
 use crate::core::Core;
-use crate::egress::Route;
 use crate::gateway::GatewayLink;
 use crate::gateway::rings::{ConnectionId, FromShard, ToShard};
-use crate::journal::writer::Log;
-use crate::replica::Messages;
-use crate::shard::input::{CloseReason, SessionId};
-use netio::stream::Run;
+use crate::history::replica::Messages;
+use crate::inputs::{CloseReason, SessionId};
+use crate::log::writer::Log;
+use crate::session::downstream::Route;
 use std::collections::HashMap;
+use streams::Run;
 use wire::moldudp64::{HEADER_LENGTH, Header, MAX_PAYLOAD};
 use wire::soupbintcp::{Packet, login_reject_reason};
 

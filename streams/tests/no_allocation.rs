@@ -6,9 +6,9 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netio::stream::{Duplex, ParkingPool, ReceiveConfig, SendConfig};
 use netio::udp::{UdpOptions, UdpPort};
 use netio::{Peer, Port};
+use streams::{Duplex, ParkingPool, ReceiveConfig, SendConfig};
 
 struct Counting;
 

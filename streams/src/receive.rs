@@ -82,7 +82,7 @@ pub struct ReceiveStatistics {
 /// The receiving half of a stream.
 ///
 /// ```
-/// use netio::stream::{ParkingPool, ReceiveConfig, ReceiveStream, Received};
+/// use streams::{ParkingPool, ReceiveConfig, ReceiveStream, Received};
 /// use wire::moldudp64::Header;
 /// let mut pool = ParkingPool::new(16, 1452);
 /// let mut stream = ReceiveStream::new(ReceiveConfig::default(), *b"UABCDEFGHI", 1);

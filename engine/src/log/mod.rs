@@ -7,7 +7,7 @@
 //! [`file`](mod@file) is the real disk and [`sim`] a disk that misbehaves by seed. [`inspect`] explains a directory to people.
 //!
 //! ```
-//! use engine::journal::{self, Durability, FileStorage, Lsn, Reader, Settings};
+//! use engine::log::{self, Durability, FileStorage, Lsn, Reader, Settings};
 //! # let directory = std::env::temp_dir().join(format!("pitlane-journal-doc-{}", std::process::id()));
 //! # let shard = 0;
 //! let settings = Settings { segment_size: 1 << 20, ..Settings::default() };
@@ -17,7 +17,7 @@
 //!     println!("{} {:?}", record.lsn, record.payload); // replay
 //! }
 //! let end = reader.into_end().expect("read to the end");
-//! let mut journal = journal::start(storage, shard, end, settings)?;
+//! let mut journal = log::start(storage, shard, end, settings)?;
 //! let lsn = journal.writer.append(1, 1_700_000_000_000_000_000, b"an input")?;
 //! assert!(journal.writer.releasable() >= lsn); // the reply may leave
 //! journal.close()?;

@@ -2,12 +2,12 @@
 //! the files themselves: `journal` and `snapshot` know those.
 
 use crate::core::Core;
-use crate::egress::Egress;
-use crate::journal::writer::{Log, NoJournal};
-use crate::journal::{End, JournalError, Lsn, Reader, Record, Storage};
-use crate::shard::input::{Input, InputError, SessionId, kind};
+use crate::history::snapshot::{self, SnapshotError};
+use crate::inputs::{Input, InputError, SessionId, kind};
+use crate::log::writer::{Log, NoJournal};
+use crate::log::{End, JournalError, Lsn, Reader, Record, Storage};
+use crate::session::downstream::Egress;
 use crate::shard::{ApplyError, Shard, StateError};
-use crate::snapshot::{self, SnapshotError};
 
 /// What was found on disk for a shard.
 pub struct Recovered {

@@ -1,11 +1,11 @@
 //! A shard rebuilt from its journal beside the running one: to take snapshots without stopping it, and to find messages
 //! that its resend windows no longer hold. Never on the shard's thread.
 
-use crate::journal::{JournalError, Lsn, Reader, Record, Storage};
-use crate::recovery::{RecoveryError, apply_record};
-use crate::shard::input::{Input, SessionId};
+use crate::history::recovery::{RecoveryError, apply_record};
+use crate::history::snapshot::{self, Meta, SnapshotError};
+use crate::inputs::{Input, SessionId};
+use crate::log::{JournalError, Lsn, Reader, Record, Storage};
 use crate::shard::{ApplyError, Outputs, Shard, state_hash};
-use crate::snapshot::{self, Meta, SnapshotError};
 
 /// Follows a journal that is being written.
 pub struct Replica<S: Storage> {

@@ -4,19 +4,19 @@
 use super::Ingress;
 use super::limiter::AttemptLimiter;
 use super::tokens::{NameSource, random_name, upstream_name};
-use super::verify::{Answer, MAX_PENDING, Question, VerifierHandle};
+use crate::accounts::verify::{Answer, MAX_PENDING, Question, VerifierHandle};
 use crate::clock::Now;
 use crate::config::{Account, SessionConfig};
 use crate::core::Core;
-use crate::egress::Route;
-use crate::journal::Lsn;
-use crate::journal::writer::Log;
-use crate::shard::input::{CloseReason, Input, SessionId, SessionOpened};
+use crate::inputs::{CloseReason, Input, SessionId, SessionOpened};
+use crate::log::Lsn;
+use crate::log::writer::Log;
+use crate::session::downstream::Route;
 use netio::Peer;
-use netio::stream::ReceiveStream;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use streams::ReceiveStream;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header, Packet, PacketWriter};
 use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest, canonical, login_reject_reason};
 

@@ -146,7 +146,7 @@ struct Range {
 /// The sending half of a stream.
 ///
 /// ```
-/// use netio::stream::{SendConfig, SendStream};
+/// use streams::{SendConfig, SendStream};
 /// let mut stream = SendStream::new(SendConfig::client(), *b"UABCDEFGHI", 0);
 /// let sequence = stream.push(5, |out| { out.copy_from_slice(b"hello"); 5 }).unwrap();
 /// assert_eq!(sequence, 1);

@@ -1,7 +1,7 @@
 //! Which snapshots and journal segments may go. Never called on the order path, and never removes what recovery could need.
 
 use super::{SnapshotError, UNFINISHED, list, read};
-use crate::journal::{JournalError, Lsn, Storage, reader};
+use crate::log::{JournalError, Lsn, Storage, reader};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {

@@ -7,10 +7,8 @@ use std::net::SocketAddr;
 
 use netio::random::{Random, seed_from_environment};
 use netio::sim::{Faults, SimNetwork, SimPort};
-use netio::stream::{
-    Duplex, Event, ParkingPool, ReceiveConfig, RequestOutcome, SendConfig, SessionName, classify,
-};
 use netio::{Endpoint, Peer, Port};
+use streams::{Duplex, Event, ParkingPool, ReceiveConfig, RequestOutcome, SendConfig, SessionName, classify};
 use wire::moldudp64::{HEADER_LENGTH, Header};
 
 const ENGINE_NAME: SessionName = *b"DQ7RT2M9KX";
@@ -136,7 +134,7 @@ impl End {
                 length = session.pack(now, u64::MAX, pool, out).unwrap_or(0);
                 if length == HEADER_LENGTH {
                     let header = Header::read(out).unwrap();
-                    use netio::stream::Kind;
+                    use streams::Kind;
                     // Seen with the peer's eyes.
                     let (own, peer) = (session.receive.session(), session.send.session());
                     match classify(&header, length, own, peer) {

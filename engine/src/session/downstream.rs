@@ -1,14 +1,10 @@
 //! From the shard's messages to datagrams: each session's downstream stream, where it goes, and how far it may go yet.
 //! Not the port: `runner` asks here what to send and hands it to one.
 
-mod gate;
-
-pub use gate::{Gate, Waiting};
-
+use crate::inputs::SessionId;
 use crate::shard::Outputs;
-use crate::shard::input::SessionId;
 use netio::Peer;
-use netio::stream::{SendConfig, SendStream, SessionName};
+use streams::{SendConfig, SendStream, SessionName};
 use wire::ouch::MAX_MESSAGE_LENGTH;
 
 /// Where a session's messages go.

@@ -4,6 +4,6 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-scripts/deps.sh build run
+scripts/deps.sh build run bench
 cargo build --release --workspace --bins --examples --locked
 exec target/release/pitlane-bench "${1:-}"

@@ -3,8 +3,12 @@
 
 #[path = "../../benches/book-bench/digest.rs"]
 mod digest;
+#[path = "../../benches/book-bench/drive.rs"]
+mod drive;
 #[path = "../../benches/book-bench/flow.rs"]
 mod flow;
+#[path = "../../benches/book-bench/message.rs"]
+mod message;
 #[path = "../../benches/book-bench/report.rs"]
 mod report;
 mod rivals;
@@ -13,9 +17,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use ::book;
 use book::OrderKey;
-use flow::{Action, Cancels, Flow, Message, Popularity, Shape, apply, new_market};
+use drive::{apply, new_market};
+use flow::{Cancels, Popularity, Shape};
 use hdrhistogram::Histogram;
+use message::{Action, Flow, Message};
 use report::{Budget, Report, median};
 use rivals::{Book, Matchcore, OrderbookRs, Ours, Step};
 
@@ -36,7 +43,7 @@ const QUANTILES: [(&str, f64); 5] =
 /// The flow in the terms of books that number orders: an order's number is the number of the step that entered it, and
 /// reductions and replacements give the quantity that remains.
 fn steps(flow: &Flow) -> Vec<Step> {
-    let mut market = new_market(flow.limits, flow.instruments);
+    let mut market = new_market(flow.instruments, flow.owners, flow.orders);
     let mut numbers = std::collections::HashMap::new();
     let mut steps = Vec::new();
     for message in flow.preload.iter().chain(&flow.messages) {
@@ -59,16 +66,9 @@ fn steps(flow: &Flow) -> Vec<Step> {
             }
         };
         apply(&mut market, message, &mut ());
-        let Message { action, side, price, .. } = *message;
+        let Message { action, buy, price, .. } = *message;
         let quantity = message.quantity.saturating_sub(executed);
-        steps.push(Step {
-            action,
-            buy: side.is_buy(),
-            id,
-            quantity,
-            price: u64::from(price),
-            message: *message,
-        });
+        steps.push(Step { action, buy, id, quantity, price: u64::from(price), message: *message });
     }
     steps
 }
@@ -132,10 +132,11 @@ impl Results {
             faster.iter().zip(slower).map(|(faster, slower)| faster / slower).collect()
         };
         let times = self.quantiles.iter().zip(&rival.quantiles);
-        times.map(|(ours, theirs)| ratios(theirs, ours)).fold(
-            ratios(&self.rates, &rival.rates),
-            |least, next| if median(&next) < median(&least) { next } else { least },
-        )
+        times
+            .map(|(ours, theirs)| ratios(theirs, ours))
+            .fold(ratios(&self.rates, &rival.rates), |least, next| {
+                if median(&next) < median(&least) { next } else { least }
+            })
     }
 }
 

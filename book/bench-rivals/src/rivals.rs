@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
-use crate::flow::{Action, Flow, Message, apply, new_market};
+use crate::drive::{apply, new_market};
+use crate::message::{Action, Flow, Message};
 
 /// One message in the terms of all books.
 #[derive(Clone, Copy)]
@@ -33,7 +34,7 @@ pub struct Ours {
 
 impl Book for Ours {
     fn new(flow: &Flow) -> Self {
-        Self { market: new_market(flow.limits, flow.instruments), digest: Digest::default() }
+        Self { market: new_market(flow.instruments, flow.owners, flow.orders), digest: Digest::default() }
     }
 
     #[inline]

@@ -1,8 +1,9 @@
 //! A sink that reads every field an encoder would write, and keeps only a sum: the book's work cannot be optimised away.
+//! Uses whichever book its parent module calls `book`.
 
 use std::hint::black_box;
 
-use book::{
+use super::book::{
     Cancellation, Cross, CrossExecution, Execution, Modification, OrderView, Replacement,
     SelfMatchPrevention, Sink,
 };

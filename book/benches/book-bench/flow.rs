@@ -5,38 +5,10 @@
 //! to know what is live, so that nearly every cancel and replace finds its order, in every book that matches alike.
 
 use book::random::Random;
-use book::{
-    InstrumentSpec, Limits, Market, NewOrder, OrderKey, ReplaceOrder, ReplaceOutcome, Side, Sink, TimeInForce,
-};
+use book::{Market, OrderKey};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A day order at a limit.
-    Enter,
-    /// An immediate order at a limit.
-    Take,
-    /// The whole order goes.
-    Cancel,
-    /// The order shrinks in place to `quantity` (executed shares included).
-    Reduce,
-    /// `original` is replaced by `user_ref`.
-    Replace,
-}
-
-/// One message, 32 bytes: two to a cache line, so that reading the flow costs little beside the book.
-#[derive(Clone, Copy, Debug)]
-pub struct Message {
-    pub action: Action,
-    pub side: Side,
-    pub owner: u32,
-    pub user_ref: u32,
-    pub original: u32,
-    pub instrument: u32,
-    pub quantity: u32,
-    pub price: u32,
-}
-
-const _: () = assert!(size_of::<Message>() <= 32);
+use crate::drive::{apply, new_market};
+use crate::message::{Action, Flow, Message, TICK};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancels {
@@ -53,6 +25,8 @@ pub enum Popularity {
     /// of the message before, 33 % one of the 8 before and 52 % one of the 64 before. Here it is the same.
     Real,
     Uniform,
+    /// Only the first so many, equally.
+    First(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +42,6 @@ pub struct Shape {
     pub seed: u64,
 }
 
-pub struct Flow {
-    pub limits: Limits,
-    pub instruments: u32,
-    /// Builds the resting orders.
-    pub preload: Vec<Message>,
-    pub messages: Vec<Message>,
-}
-
-pub const TICK: u32 = 100;
 const MIDDLE: i64 = 100_000;
 /// Orders are entered so many ticks from the touch at most; what rests for good lies beyond.
 const NEAR: i64 = 16;
@@ -89,7 +54,7 @@ const FAR: u64 = 2_000;
 struct Known {
     owner: u32,
     user_ref: u32,
-    side: Side,
+    buy: bool,
     tick: i64,
 }
 
@@ -124,17 +89,18 @@ struct Generator {
 }
 
 impl Shape {
-    pub fn limits(&self) -> Limits {
-        let orders = self.instruments * (self.resting + self.resting / 4 + 64) + 1_024;
-        Limits::new(self.instruments, self.owners, orders)
+    /// Slots for orders.
+    pub fn orders(&self) -> u32 {
+        self.instruments * (self.resting + self.resting / 4 + 64) + 1_024
     }
 
     pub fn generate(self) -> Flow {
-        let limits = self.limits();
+        let Shape { instruments, owners, .. } = self;
+        let orders = self.orders();
         let mut generator = Generator {
             shape: self,
             random: Random::new(self.seed),
-            market: new_market(limits, self.instruments),
+            market: new_market(instruments, owners, orders),
             references: vec![0; self.owners as usize],
             places: (0..self.instruments).map(|_| Place { middle: MIDDLE, known: Vec::new() }).collect(),
             log_instruments: f64::from(self.instruments).ln(),
@@ -158,17 +124,8 @@ impl Shape {
             }
         }
         let messages = (0..self.messages).map(|_| generator.next()).collect();
-        Flow { limits, instruments: self.instruments, preload, messages }
+        Flow { instruments, owners, orders, preload, messages }
     }
-}
-
-pub fn new_market(limits: Limits, instruments: u32) -> Market {
-    let mut market = Market::new(limits);
-    for _ in 0..instruments {
-        let spec = InstrumentSpec { tick: TICK, ..InstrumentSpec::default() };
-        assert!(market.add_instrument(spec).is_some());
-    }
-    market
 }
 
 impl Generator {
@@ -179,22 +136,22 @@ impl Generator {
         (owner, *next)
     }
 
-    fn message(&mut self, action: Action, instrument: u32, side: Side, tick: i64) -> Message {
+    fn message(&mut self, action: Action, instrument: u32, buy: bool, tick: i64) -> Message {
         let (owner, user_ref) = self.new_reference();
         let quantity = 100 * (1 + self.random.below(10)) as u32;
         let price = tick as u32 * TICK;
-        Message { action, side, owner, user_ref, original: 0, instrument, quantity, price }
+        Message { action, buy, owner, user_ref, original: 0, instrument, quantity, price }
     }
 
-    fn side(&mut self) -> Side {
-        if self.random.chance(1, 2) { Side::Buy } else { Side::Sell }
+    fn buys(&mut self) -> bool {
+        self.random.chance(1, 2)
     }
 
     fn far(&mut self, instrument: u32) -> Message {
-        let side = self.side();
+        let buy = self.buys();
         let away = NEAR + WANDER + 2 + self.random.below(FAR) as i64;
-        let tick = if side.is_buy() { MIDDLE - away } else { MIDDLE + away };
-        self.message(Action::Enter, instrument, side, tick)
+        let tick = if buy { MIDDLE - away } else { MIDDLE + away };
+        self.message(Action::Enter, instrument, buy, tick)
     }
 
     /// Ticks from the touch: each further one is half as likely as the one before.
@@ -206,28 +163,27 @@ impl Generator {
         self.places[message.instrument as usize].known.push(Known {
             owner: message.owner,
             user_ref: message.user_ref,
-            side: message.side,
+            buy: message.buy,
             tick: i64::from(message.price / TICK),
         });
     }
 
     fn add(&mut self, instrument: u32) -> Message {
-        let side = self.side();
+        let buy = self.buys();
         let place = &mut self.places[instrument as usize];
         let middle = place.middle;
         let away = 1 + self.distance();
-        let tick = if side.is_buy() { middle - away } else { middle + away };
-        let message = self.message(Action::Enter, instrument, side, tick);
+        let tick = if buy { middle - away } else { middle + away };
+        let message = self.message(Action::Enter, instrument, buy, tick);
         apply(&mut self.market, &message, &mut ());
         self.remember(&message);
         message
     }
 
     fn take(&mut self, instrument: u32) -> Message {
-        let side = self.side();
+        let buy = self.buys();
         let middle = self.places[instrument as usize].middle;
-        let message =
-            self.message(Action::Take, instrument, side, middle + if side.is_buy() { 3 } else { -3 });
+        let message = self.message(Action::Take, instrument, buy, middle + if buy { 3 } else { -3 });
         apply(&mut self.market, &message, &mut ());
         message
     }
@@ -253,8 +209,11 @@ impl Generator {
     }
 
     fn instrument(&mut self) -> u32 {
-        let count = self.shape.instruments;
-        if self.shape.popularity == Popularity::Uniform || count == 1 {
+        let count = match self.shape.popularity {
+            Popularity::First(few) => few,
+            _ => self.shape.instruments,
+        };
+        if self.shape.popularity != Popularity::Real || count == 1 {
             return self.random.below(u64::from(count)) as u32;
         }
         let kind = self.random.below(100);
@@ -298,7 +257,7 @@ impl Generator {
         let known = self.places[instrument as usize].known[at];
         let mut message = Message {
             action: Action::Cancel,
-            side: known.side,
+            buy: known.buy,
             owner: known.owner,
             user_ref: known.user_ref,
             original: known.user_ref,
@@ -321,7 +280,7 @@ impl Generator {
             place.known.push(Known {
                 user_ref: message.user_ref,
                 tick,
-                ..Known { owner: message.owner, user_ref: 0, side: message.side, tick }
+                ..Known { owner: message.owner, user_ref: 0, buy: message.buy, tick }
             });
         } else if kind >= 82 {
             let view = self.market.order(OrderKey::new(known.owner, 0, known.user_ref));
@@ -333,28 +292,5 @@ impl Generator {
         }
         apply(&mut self.market, &message, &mut ());
         message
-    }
-}
-
-/// Does to a market what the message says.
-#[inline]
-pub fn apply<S: Sink>(market: &mut Market, message: &Message, sink: &mut S) -> bool {
-    let key = OrderKey::new(message.owner, 0, message.user_ref);
-    let price = u64::from(message.price);
-    match message.action {
-        Action::Enter | Action::Take => {
-            let mut order = NewOrder::limit(key, message.instrument, message.side, message.quantity, price);
-            if message.action == Action::Take {
-                order.time_in_force = TimeInForce::Immediate;
-            }
-            market.enter(&order, sink).is_ok()
-        }
-        Action::Cancel => market.cancel(key, 0, sink),
-        Action::Reduce => market.cancel(key, message.quantity, sink),
-        Action::Replace => {
-            let original = OrderKey::new(message.owner, 0, message.original);
-            let request = ReplaceOrder::limit(original, message.user_ref, message.quantity, price);
-            market.replace(&request, sink) == ReplaceOutcome::Replaced
-        }
     }
 }

@@ -1,18 +1,29 @@
 //! Measures the book alone: throughput, tail latency, allocations, and how cost grows with resting orders and instruments.
-//! `cargo bench -p pitlane-book --bench book-bench -- [--json FILE] [--only NAME] [--quick]`. Rivals are measured in `bench-rivals`.
+//! `cargo bench -p pitlane-book --bench book-bench -- [--json FILE] [--only NAME] [--quick]`,
+//! `-- --count [SHAPE]` for instructions by callgrind. Rivals are measured in `bench-rivals`, the version of before in `bench-before`.
 
+mod clock;
+mod count;
 mod digest;
+mod drive;
 mod flow;
+mod lines;
 mod measure;
+mod memory;
+mod message;
 mod report;
+mod shapes;
+mod steady;
 
+use ::book;
 use std::alloc::System;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use flow::{Cancels, Flow, Popularity, Shape};
+use flow::{Cancels, Popularity, Shape};
 use measure::{Cost, Delivery, Run, median_by_message, quantile};
+use message::Flow;
 use report::{Budget, Report, median};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -31,20 +42,29 @@ const BUSY: Shape = Shape {
     seed: 1,
 };
 
+/// Many instruments with a few orders each.
+const MANY: Shape = Shape { instruments: 10_000, resting: 40, active: 30, ..BUSY };
+
 struct Options {
     json: Option<PathBuf>,
     only: Option<String>,
     rounds: usize,
+    /// Only instructions, of the shapes whose name begins so.
+    count: Option<String>,
+    /// What callgrind runs: the shape whose messages it counts.
+    counted: Option<String>,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { json: None, only: None, rounds: 9 };
+    let mut options = Options { json: None, only: None, rounds: 9, count: None, counted: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = Some(arguments.next().ok_or("--json needs a file")?.into()),
             "--only" => options.only = Some(arguments.next().ok_or("--only needs a name")?),
             "--quick" => options.rounds = 3,
+            "--count" => options.count = Some(arguments.next().unwrap_or_default()),
+            "--counted" => options.counted = Some(arguments.next().ok_or("--counted needs a shape")?),
             // Given by cargo bench.
             "--bench" => {}
             other => {
@@ -64,11 +84,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(shape) = &options.counted {
+        return counted(shape);
+    }
     if let Some(code) = with_huge_pages() {
         return code;
     }
     let mut report = Report::default();
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| name.contains(only));
+    let wanted = |name: &str| {
+        options.count.is_none() && options.only.as_deref().is_none_or(|only| name.contains(only))
+    };
     if wanted("book.messages_per_second") {
         throughput(&mut report, options.rounds);
     }
@@ -84,6 +109,25 @@ fn main() -> ExitCode {
     if wanted("book.instrument_cost") {
         instruments(&mut report, options.rounds);
     }
+    if wanted("book.shape") {
+        in_shapes(&mut report, options.rounds);
+    }
+    if wanted("book.p50_ns_at") {
+        steady::steady(&mut report, options.rounds);
+    }
+    if wanted("book.bytes") {
+        memory::memory(&mut report, MANY);
+    }
+    if wanted("book.line") {
+        lines::lines(&mut report, options.rounds);
+    }
+    let count = options.count.as_deref().or(wanted("book.instructions_per_message").then_some(""));
+    if let Some(prefix) = count
+        && let Err(error) = count_shapes(&mut report, prefix)
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     if let Some(path) = &options.json
         && let Err(error) = report.write_json(path)
     {
@@ -91,6 +135,50 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Messages counted by callgrind, which is fifty times as slow, after as many that warm up.
+const COUNTED: usize = 100_000;
+/// Messages of a shape in one round.
+const IN_SHAPE: usize = 100_000;
+
+fn count_shapes(report: &mut Report, prefix: &str) -> std::io::Result<()> {
+    for (shape, ..) in shapes::ALL.into_iter().filter(|(shape, ..)| shape.starts_with(prefix)) {
+        let count = count::instructions("run_counted", &["--counted", shape])?;
+        let per_message = [count as f64 / COUNTED as f64];
+        report.add(
+            &format!("book.instructions_per_message.{shape}"),
+            "instructions",
+            Budget::None,
+            &per_message,
+        );
+        if shape == "calm" {
+            report.add("book.instructions_per_message", "instructions", Budget::AtMost(230.0), &per_message);
+        }
+    }
+    Ok(())
+}
+
+fn counted(shape: &str) -> ExitCode {
+    let Some((_, path, references)) = shapes::ALL.into_iter().find(|(name, ..)| *name == shape) else {
+        return ExitCode::FAILURE;
+    };
+    let flow = shapes::generate(path, references, COUNTED * 2, 1);
+    let (warm_up, rest) = flow.messages.split_at(COUNTED);
+    let mut driven = drive::Driven::new(&flow);
+    warm_up.iter().for_each(|message| driven.apply(message));
+    driven.run_counted(rest);
+    ExitCode::SUCCESS
+}
+
+/// Messages a second in each shape, on the processor.
+fn in_shapes(report: &mut Report, rounds: usize) {
+    for (name, path, references) in shapes::ALL {
+        let flow = shapes::generate(path, references, IN_SHAPE * (rounds + 1), 1);
+        let mut run = Run::new(&flow, rounds, Delivery::OneByOne);
+        let rates: Vec<f64> = (0..rounds).map(|_| 1e9 / run.piece().processor).collect();
+        report.add(&format!("book.shape.{name}"), "messages/s", Budget::None, &rates);
+    }
 }
 
 /// Starts the program again with memory in huge pages, as the service is meant to run: with a million resting orders the

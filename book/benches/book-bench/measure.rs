@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use book::{Market, OrderKey, WARM_INSTRUMENTS, WARM_MAX, WarmList};
+use book::{Market, OrderKey, Side, WARM_INSTRUMENTS, WARM_MAX, WarmList};
 use nix::time::ClockId;
 
 use crate::digest::Digest;
-use crate::flow::{Action, Flow, Message, apply, new_market};
+use crate::drive::{apply, new_market};
+use crate::message::{Action, Flow, Message};
 
 /// Nanoseconds per message.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A market with the flow's resting orders, warmed up with the first of `pieces + 1` equal parts of its messages.
     pub fn new(flow: &'a Flow, pieces: usize, delivery: Delivery) -> Self {
-        let mut market = new_market(flow.limits, flow.instruments);
+        let mut market = new_market(flow.instruments, flow.owners, flow.orders);
         for message in &flow.preload {
             apply(&mut market, message, &mut ());
         }
@@ -143,7 +144,8 @@ fn announce(message: &Message, list: &mut WarmList) {
     let key = OrderKey::new(message.owner, 0, message.user_ref);
     match message.action {
         Action::Enter | Action::Take => {
-            list.push_new(key.party, message.instrument, message.side, u64::from(message.price));
+            let side = if message.buy { Side::Buy } else { Side::Sell };
+            list.push_new(key.party, message.instrument, side, u64::from(message.price));
         }
         Action::Cancel | Action::Reduce => list.push_known(key),
         Action::Replace => list.push_known(OrderKey { user_ref: message.original, ..key }),
@@ -151,7 +153,7 @@ fn announce(message: &Message, list: &mut WarmList) {
 }
 
 /// Nanoseconds this thread has spent on a processor.
-fn processor_time_ns() -> u64 {
+pub fn processor_time_ns() -> u64 {
     ClockId::CLOCK_THREAD_CPUTIME_ID
         .now()
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)

@@ -63,7 +63,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "book.instrument_cost",
         unit: "ratio",
-        budget: Some(AtMost(1.1)),
+        budget: Some(AtMost(2.0)),
         about: "dearest over cheapest message, 1 to 10,000 instruments, activity distributed as in real flow; warmed as a shard does it",
     },
     Figure {
@@ -73,9 +73,132 @@ const FIGURES: &[Figure] = &[
         about: "the same with every instrument equally active",
     },
     Figure {
+        name: "book.instructions_per_message",
+        unit: "instructions",
+        budget: Some(AtMost(230.0)),
+        about: "counted by callgrind over 100,000 messages of the calm shape: the same number every time",
+    },
+    Figure {
+        name: "book.instructions_per_message.swing",
+        unit: "instructions",
+        budget: None,
+        about: "the same where the price goes 10 % up and down",
+    },
+    Figure {
+        name: "book.instructions_per_message.swing_sparse",
+        unit: "instructions",
+        budget: None,
+        about: "the same with references drawn from a million, no two neighbours alive",
+    },
+    Figure {
+        name: "book.p50_ns_at_1m",
+        unit: "ns",
+        budget: None,
+        about: "calm shape, Poisson arrivals at 1,000,000/s, from when a message was due until it is dealt with, reading the clock included",
+    },
+    Figure {
+        name: "book.p50_ns_at_5m",
+        unit: "ns",
+        budget: Some(AtMost(60.0)),
+        about: "the same at 5,000,000/s",
+    },
+    Figure { name: "book.p50_ns_at_8m", unit: "ns", budget: None, about: "the same at 8,000,000/s" },
+    Figure {
+        name: "book.p50_empty_loop_ns_at_5m",
+        unit: "ns",
+        budget: None,
+        about: "`book.p50_ns_at_5m` without a book: what the clock and the loop take",
+    },
+    Figure {
+        name: "book.bytes_per_order",
+        unit: "bytes",
+        budget: None,
+        about: "of the tables, for each order there is room for",
+    },
+    Figure { name: "book.bytes_per_level", unit: "bytes", budget: None, about: "for each price level" },
+    Figure {
+        name: "book.bytes_per_instrument",
+        unit: "bytes",
+        budget: None,
+        about: "for each instrument, without its levels",
+    },
+    Figure {
+        name: "book.bytes_10000_instruments",
+        unit: "bytes",
+        budget: Some(AtMost(291_065_168.0)),
+        about: "of a market for 10,000 instruments of 40 orders",
+    },
+    Figure {
+        name: "book.line.sweep",
+        unit: "ns/execution",
+        budget: None,
+        about: "an order that takes 1,000 others at one price",
+    },
+    Figure {
+        name: "book.line.sweep_1000_levels",
+        unit: "ns/execution",
+        budget: None,
+        about: "the same, each at another price",
+    },
+    Figure {
+        name: "book.line.long_level",
+        unit: "ns/message",
+        budget: None,
+        about: "enters and cancels anywhere in a level of 100,000 orders",
+    },
+    Figure {
+        name: "book.line.any_price",
+        unit: "ns/message",
+        budget: None,
+        about: "enters and cancels at prices from one tick to the largest",
+    },
+    Figure {
+        name: "book.line.page_boundary",
+        unit: "ns/message",
+        budget: None,
+        about: "the same at four ticks where two parts of the price index meet",
+    },
+    Figure { name: "book.line.one_price", unit: "ns/message", budget: None, about: "the same at one price" },
+    Figure {
+        name: "book.line.mass_cancel",
+        unit: "ns/order",
+        budget: None,
+        about: "mass cancels of 1,000 orders each",
+    },
+    Figure {
+        name: "book.line.10_of_16384_instruments",
+        unit: "ns/message",
+        budget: None,
+        about: "real flow in ten busy instruments of 16,384",
+    },
+    Figure {
+        name: "book.line.10_of_10_instruments",
+        unit: "ns/message",
+        budget: None,
+        about: "the same without the others",
+    },
+    Figure {
+        name: "book.worst_shape_messages_per_second",
+        unit: "messages/s",
+        budget: None,
+        about: "calm, still, swing and crash with dense and sparse references: the slowest of the eight, time on the processor",
+    },
+    Figure {
+        name: "book.worst_shape_before",
+        unit: "messages/s",
+        budget: None,
+        about: "the same of the version of before, in turns with it every 20,000 messages",
+    },
+    Figure {
+        name: "book.worst_shape_vs_before",
+        unit: "ratio",
+        budget: Some(AtLeast(1.7)),
+        about: "the one over the other",
+    },
+    Figure {
         name: "book.vs_matchcore",
         unit: "ratio",
-        budget: Some(AtLeast(1.0)),
+        budget: Some(AtLeast(2.5)),
         about: "times faster than matchcore on the identical flow, in turns, in that of throughput and p50 to p99.99 where it is least so",
     },
     Figure {
@@ -90,7 +213,7 @@ pub fn suite() -> Suite {
     Suite {
         title: "Order book alone",
         method: "`cargo bench -p pitlane-book --bench book-bench`, and `cargo run --release --manifest-path book/bench-rivals/Cargo.toml` for the \
-                 comparison with the\npublished crates `matchcore` and `orderbook-rs`; both print more than is kept here.",
+                 comparison with the\npublished crates `matchcore` and `orderbook-rs`, `book/bench-before/Cargo.toml` for that with the version of before; all print more than is kept here.",
         figures: FIGURES,
         run,
     }
@@ -99,8 +222,10 @@ pub fn suite() -> Suite {
 fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
     let folder = Folder::new("book-bench")?;
     let mut samples = Samples::new();
-    let alone = FIGURES.iter().filter(|figure| !figure.name.starts_with("book.vs_"));
-    if alone.clone().any(|figure| figure.name.starts_with(context.only)) {
+    let beside = ["book.vs_", "book.worst_shape"];
+    let mut alone =
+        FIGURES.iter().filter(|figure| !beside.iter().any(|group| figure.name.starts_with(group)));
+    if alone.any(|figure| figure.name.starts_with(context.only)) {
         let report = folder.path.join("book.json");
         let mut command = cargo(context.repository);
         command
@@ -108,23 +233,19 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
             .arg(&report);
         collect(&mut samples, command, &report)?;
     }
-    if context.wants("book.vs_") {
-        let report = folder.path.join("rivals.json");
-        let target = context.repository.join("target/bench-rivals");
-        let mut command = cargo(context.repository);
-        command
-            .args([
-                "run",
-                "-q",
-                "--release",
-                "--manifest-path",
-                "book/bench-rivals/Cargo.toml",
-                "--target-dir",
-            ])
-            .arg(target)
-            .args(["--", "--json"])
-            .arg(&report);
-        collect(&mut samples, command, &report)?;
+    for (group, program) in [("book.vs_", "bench-rivals"), ("book.worst_shape", "bench-before")] {
+        if context.wants(group) {
+            let report = folder.path.join(format!("{program}.json"));
+            let mut command = cargo(context.repository);
+            command
+                .args(["run", "-q", "--release", "--manifest-path"])
+                .arg(format!("book/{program}/Cargo.toml"))
+                .arg("--target-dir")
+                .arg(context.repository.join("target").join(program))
+                .args(["--", "--json"])
+                .arg(&report);
+            collect(&mut samples, command, &report)?;
+        }
     }
     Ok(samples)
 }

@@ -1,7 +1,7 @@
 //! `pitlane hash-password`.
 
 use clap::Args;
-use engine::accounts::verify::hash_password;
+use engine::accounts::password::hash_password;
 use std::io::{BufRead, Write};
 
 #[derive(Args)]

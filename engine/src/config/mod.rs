@@ -127,8 +127,16 @@ pub struct SessionConfig {
     /// Datagrams held per shard that arrived before an earlier one.
     pub parked_datagrams: usize,
     pub max_sessions: usize,
-    /// Login attempts per source address and minute.
+    /// Failed logins per source address and minute.
     pub login_attempts_per_minute: u32,
+    /// Failed logins per account and minute, from all sources.
+    pub login_attempts_per_account: u32,
+    /// Threads that verify passwords; 0 is one for each core, 8 at most.
+    pub login_threads: usize,
+    /// How long a right password is remembered, so that its client can be back at once; 0 is not at all.
+    pub remember_logins_seconds: u64,
+    /// Directory in memory (tmpfs) for what is remembered over a restart; none is systemd's runtime directory or /dev/shm.
+    pub remember_logins_in: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -312,6 +320,10 @@ impl Default for SessionConfig {
             parked_datagrams: 4096,
             max_sessions: 1024,
             login_attempts_per_minute: 600,
+            login_attempts_per_account: 120,
+            login_threads: 0,
+            remember_logins_seconds: 86_400,
+            remember_logins_in: None,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What settings may be: the bounds of each number, and what must agree with what. Not where they come from.
 
 use super::{AccountConfig, Config, ConfigError, FirmConfig, MAX_SESSIONS, MAX_SHARDS, PortKind, numbered};
+use crate::accounts::password;
+use crate::accounts::verify::MAX_THREADS;
 use std::collections::HashSet;
 
 /// Entries of the order and price level tables: a slab's index has 32 bits, and this many are gigabytes already.
 const MAX_TABLE: u32 = 1 << 26;
 /// ITCH numbers instruments from 1, with 16 bits.
 const MAX_INSTRUMENTS: u32 = 65_534;
+/// Passwords change less often than every month, and are forgotten before that.
+const MAX_REMEMBERED: i128 = 31 * 86_400;
 /// The first number that is no UDP port.
 const PORTS_END: usize = 65_536;
 /// Segments are mapped, so they end with a page.
@@ -59,7 +63,7 @@ fn numbers(config: &Config) -> Checked {
     let Config { engine, network, session, journal, limits, feed, .. } = config;
     // Without a rate nobody asks for the burst.
     let burst_least = u8::from(network.rate_per_source > 0);
-    let table: [(&str, i128, Shape, i128, i128); 16] = [
+    let table: [(&str, i128, Shape, i128, i128); 19] = [
         ("engine.shards", engine.shards as i128, Whole, 1, MAX_SHARDS as i128),
         ("engine.utc_offset_seconds", engine.utc_offset_seconds.into(), Whole, -86_399, 86_399),
         ("network.ring_depth", network.ring_depth.into(), PowerOfTwo, 64, 1 << 16),
@@ -68,6 +72,9 @@ fn numbers(config: &Config) -> Checked {
         ("session.parked_datagrams", session.parked_datagrams as i128, Whole, 1, 1 << 20),
         ("session.max_sessions", session.max_sessions as i128, Whole, 1, MAX_SESSIONS as i128),
         ("session.login_attempts_per_minute", session.login_attempts_per_minute.into(), Whole, 1, OPEN),
+        ("session.login_attempts_per_account", session.login_attempts_per_account.into(), Whole, 1, OPEN),
+        ("session.login_threads", session.login_threads as i128, Whole, 0, MAX_THREADS as i128),
+        ("session.remember_logins_seconds", session.remember_logins_seconds.into(), Whole, 0, MAX_REMEMBERED),
         ("journal.segment_bytes", journal.segment_bytes.into(), MultipleOf(PAGE), 1 << 20, OPEN),
         ("journal.keep_snapshots", journal.keep_snapshots as i128, Whole, 1, OPEN),
         ("limits.max_orders", limits.max_orders.into(), Whole, 1, MAX_TABLE.into()),
@@ -177,12 +184,9 @@ fn accounts(config: &Config) -> Checked {
                 "1, or as many as the number that ends `user` can count",
             );
         }
-        if let Err(cause) = argon2::PasswordHash::new(&account.password_hash) {
-            return problem(
-                format!("account {}: password_hash", account.user),
-                format!("not a PHC string ({cause})"),
-                "the output of `pitlane hash-password`",
-            );
+        if let Some(found) = password::problem(&account.password_hash) {
+            let key = format!("account {}: password_hash", account.user);
+            return problem(key, found, "the output of `pitlane hash-password`");
         }
     }
     let accounts = config.expanded_accounts();

@@ -53,7 +53,7 @@ impl Ingress {
             match item {
                 ToShard::Login { connection, source, request, drop_copy } => {
                     let origin = Route::Gateway(connection);
-                    if !self.ask(origin, &source, &request, drop_copy, now) {
+                    if !self.ask(origin, &source, &request, drop_copy, now, core) {
                         self.refuse(origin, login_reject_reason::NOT_AUTHORIZED, core);
                     }
                 }

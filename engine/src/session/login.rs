@@ -2,47 +2,27 @@
 //! datagrams of a session of ten spaces). Passwords are checked elsewhere, by `verify`; this keeps who is waiting.
 
 use super::Ingress;
-use super::limiter::AttemptLimiter;
 use super::tokens::{NameSource, random_name, upstream_name};
-use crate::accounts::verify::{Answer, MAX_PENDING, Question, VerifierHandle};
+use crate::accounts::Accounts;
+use crate::accounts::attempts::{Proof, Source};
+use crate::accounts::verify::{Answer, Question, TICKETS_MAX, VerifierHandle};
 use crate::clock::Now;
-use crate::config::{Account, SessionConfig};
 use crate::core::Core;
 use crate::inputs::{CloseReason, Input, SessionId, SessionOpened};
 use crate::log::Lsn;
 use crate::log::writer::Log;
 use crate::session::downstream::Route;
 use netio::Peer;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use streams::ReceiveStream;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header, Packet, PacketWriter};
-use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest, canonical, login_reject_reason};
+use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest, login_reject_reason};
 
 /// Control replies that may wait for the port; older ones are dropped first, as clients ask again.
 const MAX_REPLIES: usize = 1024;
 /// Deep replays that may wait; clients ask again.
 const MAX_REPLAYS: usize = 1024;
-
-/// The account list by user name.
-#[derive(Clone)]
-pub struct Accounts {
-    pub list: Arc<[Account]>,
-    by_user: Arc<HashMap<[u8; 6], u32>>,
-}
-
-impl Accounts {
-    pub fn new(list: Arc<[Account]>) -> Self {
-        let by_user =
-            list.iter().enumerate().map(|(index, account)| (canonical(account.user), index as u32)).collect();
-        Self { list, by_user: Arc::new(by_user) }
-    }
-
-    pub fn find(&self, user: [u8; 6]) -> Option<u32> {
-        self.by_user.get(&canonical(user)).copied()
-    }
-}
 
 /// A SoupBinTCP body on its way to a client, once `lsn` is as durable as configured.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +51,8 @@ struct Pending {
     drop_copy: bool,
     request: LoginRequest,
     account: Option<u32>,
+    proof: Proof,
+    source: Source,
 }
 
 /// How a session's present binding came about, to answer a repetition alike.
@@ -90,7 +72,6 @@ pub(super) struct LoginDesk {
     bindings: Vec<Option<Binding>>,
     pending: Vec<Option<Pending>>,
     verifier: VerifierHandle,
-    limiter: AttemptLimiter,
     pub(super) names: NameSource,
     hasher: RandomState,
     replies: VecDeque<ControlReply>,
@@ -98,13 +79,12 @@ pub(super) struct LoginDesk {
 }
 
 impl LoginDesk {
-    pub fn new(config: &SessionConfig, accounts: Accounts, verifier: VerifierHandle) -> Self {
+    pub fn new(accounts: Accounts, verifier: VerifierHandle) -> Self {
         let hasher = RandomState::new();
         Self {
             sessions: vec![None; accounts.list.len()],
             bindings: Vec::new(),
-            pending: (0..MAX_PENDING).map(|_| None).collect(),
-            limiter: AttemptLimiter::new(config.login_attempts_per_minute, hasher.hash_one(0)),
+            pending: (0..TICKETS_MAX).map(|_| None).collect(),
             verifier,
             accounts,
             names: Box::new(random_name),
@@ -206,30 +186,41 @@ impl Ingress {
             return;
         }
         // A client that gets no answer asks again.
-        let _asked = self.ask(Route::Datagrams(*peer), &peer.remote.address, request, false, now);
+        let _asked = self.ask(Route::Datagrams(*peer), &peer.remote.address, request, false, now, core);
     }
 
-    /// Has the password checked; false when too many are being checked, or tried from this source.
-    pub(super) fn ask(
+    /// Has the password checked; false when too many are being checked, or were wrong.
+    pub(super) fn ask<L: Log>(
         &mut self,
         origin: Route,
         source: &[u8; 16],
         request: &LoginRequest,
         drop_copy: bool,
         now: Now,
+        core: &mut Core<L>,
     ) -> bool {
-        let free = self.login.pending.iter().position(Option::is_none);
-        let (Some(ticket), true) = (free, self.login.limiter.allow(source, now.monotonic_ns)) else {
+        let proof = if matches!(origin, Route::Gateway(_)) { Proof::ReturnPath } else { Proof::Nothing };
+        let source = Source::new(source);
+        let desk = &mut self.login;
+        let account = desk.accounts.find(request.username);
+        let free = desk.pending.iter().position(Option::is_none);
+        let (Some(ticket), true) = (free, desk.verifier.attempts.take(proof, source, request.username))
+        else {
             self.counters.logins_limited += 1;
             return false;
         };
-        let account = self.login.accounts.find(request.username);
+        let pending = Pending { origin, drop_copy, request: *request, account, proof, source };
+        if account.is_some_and(|account| desk.verifier.remembers(account, &request.password)) {
+            self.on_verified(&pending, true, now, core);
+            return true;
+        }
         let question = Question { ticket: ticket as u32, account, password: request.password };
-        if !self.login.verifier.ask(question) {
+        if !desk.verifier.ask(proof, question) {
+            desk.verifier.attempts.give_back(proof, source, request.username);
             self.counters.logins_limited += 1;
             return false;
         }
-        self.login.pending[ticket] = Some(Pending { origin, drop_copy, request: *request, account });
+        desk.pending[ticket] = Some(pending);
         true
     }
 
@@ -238,17 +229,24 @@ impl Ingress {
         let mut any = false;
         while let Ok(Answer { ticket, correct }) = self.login.verifier.answers.pop() {
             any = true;
-            let Some(pending) = self.login.pending.get_mut(ticket as usize).and_then(Option::take) else {
-                continue;
-            };
-            match pending.account {
-                Some(account) if correct && self.belongs(&pending, account) => {
-                    self.admit(&pending, account, now, core);
-                }
-                _ => self.refuse(pending.origin, login_reject_reason::NOT_AUTHORIZED, core),
+            if let Some(pending) = self.login.pending.get_mut(ticket as usize).and_then(Option::take) {
+                self.on_verified(&pending, correct, now, core);
             }
         }
         any
+    }
+
+    fn on_verified<L: Log>(&mut self, pending: &Pending, correct: bool, now: Now, core: &mut Core<L>) {
+        if correct {
+            let Pending { proof, source, request, .. } = pending;
+            self.login.verifier.attempts.give_back(*proof, *source, request.username);
+        }
+        match pending.account {
+            Some(account) if correct && self.belongs(pending, account) => {
+                self.admit(pending, account, now, core);
+            }
+            _ => self.refuse(pending.origin, login_reject_reason::NOT_AUTHORIZED, core),
+        }
     }
 
     /// The drop copy port is for drop copy accounts.

@@ -4,13 +4,13 @@
 mod counters;
 pub mod downstream;
 mod gateway;
-mod limiter;
 mod login;
 pub mod release;
 mod tokens;
 
+pub use crate::accounts::Accounts;
 pub use counters::IngressCounters;
-pub use login::{Accounts, ControlReply};
+pub use login::ControlReply;
 
 use crate::clock::Now;
 use crate::config::SessionConfig;
@@ -73,7 +73,7 @@ impl Ingress {
             pool: ParkingPool::new(config.parked_datagrams as u32, SLOT_BYTES),
             receive_config: ReceiveConfig::default(),
             bound: HashMap::with_capacity(config.max_sessions),
-            login: LoginDesk::new(config, accounts, verifier),
+            login: LoginDesk::new(accounts, verifier),
             gateway: None,
             can_replay: false,
             timeout_ns: config.timeout_seconds * 1_000_000_000,

@@ -4,7 +4,8 @@ use super::broken::{self, Broken};
 use super::client::PASSWORD;
 use super::truth::Truth;
 use super::wiring::{Background, EnginePort, Life, Recording};
-use crate::accounts::verify::{self, Answer, Question, VerifierHandle};
+use crate::accounts::keyed::Key;
+use crate::accounts::verify::{Answer, Lanes, Question, VerifierHandle};
 use crate::clock::{Clock, Now};
 use crate::config::{Account, RiskConfig, SessionConfig};
 use crate::core::Core;
@@ -24,7 +25,7 @@ use netio::Endpoint;
 use netio::idle::IdleStrategy;
 use netio::random::Random;
 use netio::sim::SimNetwork;
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Producer, RingBuffer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub struct Setting<'a> {
 pub struct Engine {
     pub runner: Runner<EnginePort, Recording<Writer<SimStorage>>>,
     background: Rc<RefCell<Background>>,
-    questions: Consumer<Question>,
+    questions: Lanes,
     answers: Producer<Answer>,
     pub life: Rc<Life>,
     started_ns: u64,
@@ -144,16 +145,11 @@ impl Engine {
         };
         configure(&mut core, symbols, timestamp_ns).map_err(|what| failed(&what))?;
         let accounts = Accounts::new(setting.users.iter().map(account).collect());
-        let (to_verifier, questions) = RingBuffer::new(verify::MAX_PENDING);
-        let (answers, from_verifier) = RingBuffer::new(verify::MAX_PENDING);
-        let config = SessionConfig {
-            max_sessions: MAX_SESSIONS,
-            parked_datagrams: 64,
-            // A limit on attempts would depend on which buckets sources share, and that is drawn by the system.
-            login_attempts_per_minute: u32::MAX,
-            ..SessionConfig::default()
-        };
-        let verifier = VerifierHandle::new(to_verifier, from_verifier);
+        let config =
+            SessionConfig { max_sessions: MAX_SESSIONS, parked_datagrams: 64, ..SessionConfig::default() };
+        let mut cookies = Random::new(setting.seed.wrapping_add(started_ns));
+        let key = Key::from_bytes(std::array::from_fn(|_| cookies.below(256) as u8));
+        let (verifier, questions, answers) = VerifierHandle::by_hand(key).map_err(|error| failed(&error))?;
         let mut ingress = Ingress::new(&config, accounts, verifier);
         let mut names = Random::new(setting.seed ^ started_ns);
         ingress.set_names(Box::new(move |first| {
@@ -185,7 +181,7 @@ impl Engine {
 
     /// One round of the shard's thread.
     pub fn turn(&mut self, now_ns: u64) -> Result<(), String> {
-        while let Ok(Question { ticket, account, password }) = self.questions.pop() {
+        while let Some(Question { ticket, account, password }) = self.questions.pop() {
             let correct = account.is_some() && password == PASSWORD;
             // As many answers as questions fit.
             let _ = self.answers.push(Answer { ticket, correct });

@@ -12,6 +12,7 @@ mod threads;
 pub use threads::pin;
 
 use crate::accounts::verify::Verifier;
+use crate::accounts::{Accounts, LoginSettings};
 use crate::admin::{AdminServer, ShardHandle};
 use crate::config::Config;
 use crate::feed::FeedThreads;
@@ -20,7 +21,6 @@ use crate::history::replay::Replays;
 use crate::history::snapshot::thread::{SnapshotRequest, Snapshots};
 use crate::log::Background;
 use crate::runner::{RunError, SharedReport};
-use crate::session::Accounts;
 use anyhow::Context;
 use configure::symbols_of;
 use ports::Ports;
@@ -65,8 +65,9 @@ impl Engine {
             netio::privileges::drop_capabilities().context("cannot give up capabilities")?;
         }
         let accounts = Accounts::new(config.expanded_accounts().into());
-        let (verifier, verifiers) = Verifier::start(Arc::clone(&accounts.list), config.engine.shards)
-            .context("cannot start the verifier thread")?;
+        let (verifier, verifiers) =
+            Verifier::start(&accounts, config.engine.shards, &LoginSettings::of(config))
+                .context("cannot start the threads that verify passwords")?;
         let mut handles = Vec::new();
         let mut parts = Vec::new();
         for (shard, verifier) in verifiers.into_iter().enumerate() {

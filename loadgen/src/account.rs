@@ -47,6 +47,40 @@ pub enum Outgoing {
     Replace { original: u32, urn: u32, quantity: u32, price: u64 },
 }
 
+/// What keeps a client from another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Requests wait for their answers; the oldest of them is this one.
+    Unanswered { count: u32, kind: RequestKind, urn: u32, intended_ns: u64 },
+    /// UserRefNum ends at 2^32 - 1.
+    NumbersUsedUp,
+    /// All is answered, and yet the next number's place is held by this order: a fault of the books.
+    PlaceHeld { urn: u32 },
+}
+
+impl Obstacle {
+    /// Nothing that the engine may still say takes it away.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Obstacle::Unanswered { .. })
+    }
+
+    pub fn describe(&self, now_ns: u64) -> String {
+        match *self {
+            Obstacle::Unanswered { count, kind, urn, intended_ns } => format!(
+                "{count} of its requests wait for an answer, the oldest ({} {urn}) for {:.1} s",
+                kind.name(),
+                now_ns.saturating_sub(intended_ns) as f64 / 1e9
+            ),
+            Obstacle::NumbersUsedUp => "its order numbers are used up: UserRefNum ends at 2^32 - 1".into(),
+            Obstacle::PlaceHeld { urn } => {
+                format!(
+                    "the place of its next order is held by order {urn}, a fault of the generator's books"
+                )
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Free,
@@ -166,6 +200,7 @@ impl Events {
 }
 
 /// See the module's documentation.
+#[derive(Clone)]
 pub struct Account {
     orders: Box<[Order]>,
     order_mask: u32,
@@ -267,14 +302,25 @@ impl Account {
         &self.latency
     }
 
+    /// Whether the next number has a place: none but the last number is left, or the ring has come round to an order not done with.
+    fn is_next_place_free(&self) -> bool {
+        let occupant = &self.orders[(self.next_urn & self.order_mask) as usize];
+        occupant.state == State::Free && self.next_urn != u32::MAX
+    }
+
+    #[cfg(test)]
+    fn places_taken(&self) -> usize {
+        self.orders.iter().filter(|order| order.state != State::Free).count()
+    }
+
     /// Draws the next request; `None` when there is no room until an answer comes.
     #[inline]
     pub fn draw(&self, mix: &mut Mix) -> Option<Action> {
         if !self.has_room() {
             return None;
         }
-        let occupant = self.orders[(self.next_urn & self.order_mask) as usize];
-        if occupant.state != State::Free || self.next_urn == u32::MAX {
+        if !self.is_next_place_free() {
+            let occupant = self.orders[(self.next_urn & self.order_mask) as usize];
             // The ring has come round to an order that is still open: it has to go first, which keeps the table bounded.
             let cancels = occupant.state == State::Live && occupant.listed_at != UNLISTED;
             return cancels.then_some(Action::Cancel { pick: occupant.listed_at });
@@ -388,14 +434,13 @@ impl Account {
                 self.unlist(urn);
                 self.orders[index].state = State::Free;
             }
-        } else if order.linked != NO_ORDER {
-            if emptied {
-                // A Replace with invalid details cancels the original, and that is its answer.
-                self.answer(RequestKind::Replace, order.linked, now_ns);
-                self.orders[(order.linked & self.order_mask) as usize].state = State::Free;
-                self.orders[index].state = State::Free;
-            }
-        } else if by_user {
+        } else if emptied && order.linked != NO_ORDER && (by_user || self.is_next_answered(order.linked)) {
+            // A Replace with invalid details cancels the original, and that is its answer. While requests before it are unanswered
+            // the cancel is somebody else's.
+            self.orders[(order.linked & self.order_mask) as usize].state = State::Free;
+            self.orders[index].state = State::Free;
+            self.answer(RequestKind::Replace, order.linked, now_ns);
+        } else if by_user && order.linked == NO_ORDER {
             self.answer(RequestKind::Cancel, urn, now_ns);
             self.orders[index].state = State::Free;
             if !emptied {
@@ -429,6 +474,22 @@ impl Account {
         } else {
             self.orders[index].state = State::Gone;
             self.settle_front();
+        }
+    }
+
+    /// Why no request is drawn, if none is.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let front = self.requests[(self.request_head & self.request_mask) as usize];
+        let next = &self.orders[(self.next_urn & self.order_mask) as usize];
+        if self.in_flight() > 0 {
+            let Request { kind, urn, intended_ns } = front;
+            Some(Obstacle::Unanswered { count: self.in_flight(), kind, urn, intended_ns })
+        } else if self.next_urn == u32::MAX {
+            Some(Obstacle::NumbersUsedUp)
+        } else if next.state != State::Free && next.listed_at == UNLISTED {
+            Some(Obstacle::PlaceHeld { urn: next.urn })
+        } else {
+            None
         }
     }
 
@@ -504,6 +565,12 @@ impl Account {
         }
     }
 
+    /// Whether the oldest unanswered request is the Enter or Replace that carries this number.
+    fn is_next_answered(&self, urn: u32) -> bool {
+        let front = self.requests[(self.request_head & self.request_mask) as usize];
+        self.in_flight() > 0 && front.urn == urn && front.kind != RequestKind::Cancel
+    }
+
     fn pop_request(&mut self) -> Option<Request> {
         if self.request_head == self.request_tail {
             return None;
@@ -521,6 +588,8 @@ impl Account {
                 continue;
             }
             self.counts(request.intended_ns).answered[kind as usize] += 1;
+            // What waits behind it may be of an order that went meanwhile: nothing else would release that.
+            self.settle_front();
             if (self.measure_from_ns..self.measure_until_ns).contains(&request.intended_ns) {
                 self.last_answer_ns = now_ns;
                 let latency_ns = now_ns.saturating_sub(request.intended_ns);
@@ -585,6 +654,9 @@ impl Account {
     }
 }
 
+#[cfg(test)]
+#[path = "account_interleavings.rs"]
+mod interleavings;
 #[cfg(test)]
 #[path = "account_tests.rs"]
 mod tests;

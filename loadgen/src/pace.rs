@@ -27,6 +27,10 @@ pub struct Arrivals {
 }
 
 impl Pace {
+    pub fn is_open(&self) -> bool {
+        matches!(self, Pace::Open(_))
+    }
+
     pub fn describe(&self) -> String {
         match self {
             Pace::Closed { window } => format!("closed loop, window {window} per client"),

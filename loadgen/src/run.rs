@@ -197,6 +197,7 @@ pub fn execute<P: Port + Send>(
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
+    // A thread that failed once orders flowed is among the finished ones, with its reason.
     if let Some(error) = first_error {
         return Err(error);
     }
@@ -225,7 +226,7 @@ fn work<P: Port>(
         let worker = Worker::new(opened.port, clock, plan.settings(thread), coordination, gauge, traders);
         Ok(worker.run(plan.idle)?)
     })();
-    if result.is_err() {
+    if result.as_ref().map_or(true, |finished: &Finished| finished.failure.is_some()) {
         coordination.abort.store(true, Ordering::Relaxed);
     }
     result

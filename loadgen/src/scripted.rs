@@ -23,6 +23,8 @@ use crate::replay::verify::Arrived;
 pub struct Script {
     /// Rejects logins for this reason.
     pub reject_logins: Option<u8>,
+    /// The number that the first order of a session has to carry; 0 is 1.
+    pub first_number: u32,
     /// Never answers every n-th order.
     pub swallow_every: u64,
     /// Answers every n-th order twice.
@@ -136,7 +138,8 @@ impl<P: Port> ScriptedEngine<P> {
                     let duplex =
                         Duplex::new((send, name, 1), (ReceiveConfig::default(), upstream, 1), now_ns);
                     let open = HashMap::new();
-                    self.sessions.push(Session { user: request.username, peer, duplex, next_urn: 1, open });
+                    let next_urn = self.script.first_number.max(1);
+                    self.sessions.push(Session { user: request.username, peer, duplex, next_urn, open });
                 }
                 let session = &mut self.sessions[index];
                 session.peer = peer;

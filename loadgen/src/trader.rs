@@ -57,6 +57,18 @@ impl Trader {
         if self.client.has_room() { self.account.draw(&mut self.mix) } else { None }
     }
 
+    /// Why this client sends nothing, if it cannot.
+    pub fn obstacle(&self, now_ns: u64) -> Option<String> {
+        if !self.client.is_active() {
+            return Some(format!("its session is {:?}", self.client.state()));
+        }
+        if !self.client.has_room() {
+            let unacknowledged = self.client.duplex().map_or(0, |duplex| duplex.send.unacknowledged());
+            return Some(format!("the engine has not acknowledged {unacknowledged} of its messages"));
+        }
+        self.account.obstacle().map(|obstacle| obstacle.describe(now_ns))
+    }
+
     /// Hands an order just drawn to the stream.
     #[inline]
     pub fn place(&mut self, action: Action, intended_ns: u64) -> Placed {

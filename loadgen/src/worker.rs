@@ -43,6 +43,9 @@ const LOGINS_AT_ONCE: usize = 32;
 /// The longest idle wait, so that timers are kept.
 const IDLE_NS_MAX: u64 = 1_000_000;
 
+/// A closed loop that has sent nothing for this long, or for half of its time if that is shorter, has stopped.
+const STOPPED_NS: u64 = 1_000_000_000;
+
 /// How long the clean-up at the end of a run may take.
 const CLEANUP_NS: u64 = 5_000_000_000;
 
@@ -82,6 +85,9 @@ pub struct Worker<'a, P: Port, C: Clock> {
     measure_until_ns: u64,
     orders_left: u64,
     sent: u64,
+    sent_at_ns: u64,
+    /// Why a closed loop stopped by itself.
+    stopped: Option<String>,
     answered: u64,
     ready_traders: usize,
     pub stalls: Stalls,
@@ -104,6 +110,10 @@ pub struct Finished {
     pub strays: u64,
     pub measure_from_ns: u64,
     pub measure_until_ns: u64,
+    /// What kept a closed loop from sending until its time was over.
+    pub stopped: Option<String>,
+    /// What ended it before its time. What was measured until then is there all the same.
+    pub failure: Option<WorkerError>,
 }
 
 impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
@@ -140,6 +150,8 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             measure_until_ns: u64::MAX,
             orders_left: settings.orders_max,
             sent: 0,
+            sent_at_ns: now_ns,
+            stopped: None,
             answered: 0,
             ready_traders: 0,
             stalls: Stalls::default(),
@@ -160,25 +172,42 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         self.phase
     }
 
-    /// Runs to the end on the calling thread.
+    /// Runs to the end on the calling thread. An error only if nothing was sent yet.
     pub fn run(mut self, idle: IdleStrategy) -> Result<Finished, WorkerError> {
         self.idle = Idle::new(idle);
         while self.phase != Phase::Done {
-            if self.step()? {
-                self.idle.busy();
-            } else {
-                let until_ns = match self.next_send_ns() {
-                    u64::MAX => IDLE_NS_MAX,
-                    at_ns => at_ns.saturating_sub(self.clock.now_ns()).min(IDLE_NS_MAX),
-                };
-                self.idle.wait(&mut self.port, std::time::Duration::from_nanos(until_ns))?;
+            if let Err(error) = self.step_or_wait() {
+                return self.give_up(error);
             }
         }
-        Ok(self.finish())
+        Ok(self.finish(None))
+    }
+
+    fn step_or_wait(&mut self) -> Result<(), WorkerError> {
+        if self.step()? {
+            self.idle.busy();
+            return Ok(());
+        }
+        let until_ns = match self.next_send_ns() {
+            u64::MAX => IDLE_NS_MAX,
+            at_ns => at_ns.saturating_sub(self.clock.now_ns()).min(IDLE_NS_MAX),
+        };
+        Ok(self.idle.wait(&mut self.port, std::time::Duration::from_nanos(until_ns))?)
+    }
+
+    /// Ends because of an error. Once orders flow the books are kept: what was measured is the report.
+    pub fn give_up(mut self, error: WorkerError) -> Result<Finished, WorkerError> {
+        if matches!(self.phase, Phase::Connecting { .. } | Phase::Waiting) {
+            return Err(error);
+        }
+        if self.measure_until_ns == u64::MAX {
+            self.end_measurement(self.clock.now_ns());
+        }
+        Ok(self.finish(Some(error)))
     }
 
     /// Closes the books and hands everything over.
-    pub fn finish(mut self) -> Finished {
+    pub fn finish(mut self, failure: Option<WorkerError>) -> Finished {
         for trader in &mut self.traders {
             trader.account.close();
         }
@@ -189,6 +218,8 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             strays: self.strays,
             measure_from_ns: self.measure_from_ns,
             measure_until_ns: self.measure_until_ns,
+            stopped: self.stopped,
+            failure,
         }
     }
 
@@ -364,17 +395,15 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             self.traders[at].account.measure_from(self.measure_from_ns);
             Self::enqueue(&mut self.waiting, &mut self.is_waiting, at as u32);
         }
+        self.sent_at_ns = now_ns;
         self.phase = Phase::Running;
     }
 
     fn trade(&mut self, now_ns: u64) {
         let over = now_ns >= self.measure_from_ns
             && (now_ns - self.measure_from_ns >= self.settings.duration_ns || self.orders_left == 0);
-        if over || self.coordination.stop.load(Ordering::Relaxed) {
-            self.measure_until_ns = now_ns + 1;
-            for trader in &mut self.traders {
-                trader.account.measure_until(self.measure_until_ns);
-            }
+        if over || self.coordination.stop.load(Ordering::Relaxed) || self.has_stopped_for_good(now_ns) {
+            self.end_measurement(now_ns);
             self.phase = Phase::Draining { deadline_ns: now_ns + self.settings.drain_ns };
             return;
         }
@@ -385,6 +414,45 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 self.pump_waiting(now_ns);
             }
         }
+    }
+
+    fn end_measurement(&mut self, now_ns: u64) {
+        self.stopped = self.explain_stop(now_ns);
+        self.measure_until_ns = now_ns + 1;
+        for trader in &mut self.traders {
+            trader.account.measure_until(self.measure_until_ns);
+        }
+    }
+
+    fn has_sent_lately(&self, now_ns: u64) -> bool {
+        let limit_ns = STOPPED_NS.min(self.settings.duration_ns / 2);
+        self.settings.pace.is_open() || self.orders_left == 0 || now_ns - self.sent_at_ns < limit_ns
+    }
+
+    /// No client of a closed loop can ever send again.
+    fn has_stopped_for_good(&self, now_ns: u64) -> bool {
+        !self.has_sent_lately(now_ns)
+            && self.traders.iter().all(|trader| trader.account.obstacle().is_some_and(|it| it.is_final()))
+    }
+
+    /// What keeps a closed loop from sending that has sent nothing for a while.
+    fn explain_stop(&self, now_ns: u64) -> Option<String> {
+        if self.has_sent_lately(now_ns) {
+            return None;
+        }
+        let kept: Vec<(&Trader, String)> =
+            self.traders.iter().filter_map(|trader| Some((trader, trader.obstacle(now_ns)?))).collect();
+        let silent = (now_ns - self.sent_at_ns) as f64 / 1e9;
+        let (count, clients) = (kept.len(), self.traders.len());
+        Some(match kept.first() {
+            Some((trader, obstacle)) => format!(
+                "nothing was sent for the last {silent:.1} s, {count} of {clients} clients cannot: {} because {obstacle}",
+                trader.client.credentials().user()
+            ),
+            None => format!(
+                "nothing was sent for the last {silent:.1} s, although each of {clients} clients could: a fault of the generator"
+            ),
+        })
     }
 
     /// Closed loop: every trader that had an answer sends as much as its window allows.
@@ -411,7 +479,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 {
                     placed += 1;
                 }
-                self.sent += u64::from(placed);
+                if placed > 0 {
+                    self.sent += u64::from(placed);
+                    self.sent_at_ns = now_ns;
+                }
                 if measured {
                     self.orders_left -= u64::from(placed);
                 }

@@ -8,6 +8,7 @@ use super::{
     RequestReport, SCHEMA_VERSION, TimelinePoint, TransportReport,
 };
 use crate::account::{Counts, Events, LATENCY_NS_MAX, RequestKind};
+use crate::coordination::WorkerError;
 use crate::mix::MixSettings;
 use crate::stalls::GAP_STEPS_NS;
 use crate::worker::Finished;
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub transport: TransportReport,
     pub measure_from_ns: u64,
     pub measure_until_ns: u64,
+    pub failure: Option<WorkerError>,
+    pub stopped: Option<String>,
 }
 
 impl Outcome {
@@ -56,6 +59,8 @@ impl Outcome {
             transport: TransportReport::default(),
             measure_from_ns: u64::MAX,
             measure_until_ns: 0,
+            failure: None,
+            stopped: None,
         };
         let mut messages = 0;
         let mut datagrams = 0;
@@ -64,6 +69,12 @@ impl Outcome {
             outcome.generator.stray_datagrams += worker.strays;
             outcome.measure_from_ns = outcome.measure_from_ns.min(worker.measure_from_ns);
             outcome.measure_until_ns = outcome.measure_until_ns.max(worker.measure_until_ns);
+            // Threads that stopped because another failed have nothing to add to it.
+            outcome.failure = match (outcome.failure.take(), worker.failure) {
+                (None | Some(WorkerError::Aborted), Some(error)) => Some(error),
+                (earlier, _) => earlier,
+            };
+            outcome.stopped = outcome.stopped.take().or(worker.stopped);
             let port = worker.port;
             let transport = &mut outcome.transport;
             transport.sent_datagrams += port.tx_datagrams;
@@ -174,6 +185,8 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
         cleanup_orders: outcome.cleanup.sent_total(),
         cleanup_lost: outcome.cleanup.lost,
     };
+    report.failure = outcome.failure.as_ref().map(ToString::to_string);
+    report.stopped.clone_from(&outcome.stopped);
     report.generator = outcome.generator;
     report.transport = outcome.transport;
     report.baseline = Baseline {
@@ -207,6 +220,12 @@ fn warn(report: &mut Report) {
     let mut warnings = Vec::new();
     let (orders, stalls) = (report.orders, report.generator.stalls);
     let share = |part: u64| 100.0 * ratio(part as f64, orders as f64);
+    if let Some(failure) = &report.failure {
+        warnings.push(format!("ended before its time: {failure}"));
+    }
+    if let Some(stopped) = &report.stopped {
+        warnings.push(stopped.clone());
+    }
     if orders == 0 {
         warnings.push("no order was sent in the measured time".to_owned());
     }

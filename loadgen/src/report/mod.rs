@@ -79,6 +79,10 @@ pub struct Report {
     pub timeline: Vec<TimelinePoint>,
     /// The latency distribution: percentile and nanoseconds.
     pub percentiles: Vec<(f64, u64)>,
+    /// What ended the run before its time; the figures are those of the time until then.
+    pub failure: Option<String>,
+    /// Why a closed loop sent nothing for the last part of its time.
+    pub stopped: Option<String>,
     /// What a reader has to know before believing the figures.
     pub warnings: Vec<String>,
 }
@@ -211,12 +215,14 @@ pub struct TimelinePoint {
 }
 
 impl Report {
-    /// Every request was answered exactly once.
+    /// The run came to its end, and every request was answered exactly once.
     pub fn is_clean(&self) -> bool {
         self.lost == 0
             && self.duplicated == 0
             && self.unknown_answers == 0
             && self.outside_measurement.warmup_lost == 0
             && self.generator.malformed_messages == 0
+            && self.failure.is_none()
+            && self.stopped.is_none()
     }
 }

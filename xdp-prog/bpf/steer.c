@@ -1,8 +1,9 @@
 /* The XDP program: steers the order datagrams of configured UDP ports into AF_XDP sockets, drops the hopeless ones early
  * and counts why. Not a firewall: everything that is not a UDP datagram for one of those ports goes to the kernel untouched.
  *
- * The way of a packet: Ethernet -> up to two VLAN tags -> IPv4 | IPv6 -> UDP -> port map -> length -> MoldUDP64 header ->
- * allow-list -> token bucket -> socket of the receive queue. The maps' keys and values are mirrored in src/layout.rs. */
+ * The way of a packet: Ethernet -> up to two VLAN tags -> IPv4 | IPv6 -> UDP -> port map -> destination address -> length ->
+ * MoldUDP64 header -> allow-list -> token bucket -> socket of the receive queue. What is written to the maps is mirrored in
+ * src/settings.rs and src/steering.rs. */
 #include "kernel.h"
 
 enum {
@@ -11,6 +12,8 @@ enum {
 	ANY_QUEUE = 0xffffffff,
 	/* More receive queues than any NIC that we know gives to one function. */
 	QUEUES_MAX = 256,
+	/* Addresses that the ports are listened on: one, or all of an interface. */
+	ADDRESSES_MAX = 256,
 	ALLOW_LIST_MAX = 4096,
 	/* Sources with a token bucket; the least recently seen is forgotten first. */
 	SOURCES_MAX = 65536,
@@ -44,6 +47,7 @@ enum verdict {
 	REDIRECTED,
 	PASSED_NOT_UDP,
 	PASSED_OTHER_PORT,
+	PASSED_OTHER_ADDRESS,
 	PASSED_IP_OPTIONS,
 	PASSED_FRAGMENT,
 	PASSED_EXTENSION_HEADER,
@@ -65,6 +69,11 @@ struct settings {
 	 * of its time. 0 = off. */
 	u64 interval_ns;
 	u64 burst_ns;
+};
+
+/* v4 addresses as v4-mapped ones. */
+struct address {
+	u8 octets[16];
 };
 
 struct source_v4 {
@@ -90,6 +99,13 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, u32);
 } ports SECTION(".maps");
+
+struct {
+	MAP_UINT(type, BPF_MAP_TYPE_HASH);
+	MAP_UINT(max_entries, ADDRESSES_MAX);
+	MAP_TYPE(key, struct address);
+	MAP_TYPE(value, u32);
+} addresses SECTION(".maps");
 
 struct {
 	MAP_UINT(type, BPF_MAP_TYPE_ARRAY);
@@ -292,6 +308,7 @@ SECTION("xdp") int steer(struct xdp_md *context)
 	/* v4 sources are looked up as v4-mapped ones where one table serves both. */
 	struct source_v6 source = { .prefix_length = 128 };
 	struct source_v4 source_v4 = { .prefix_length = 32 };
+	struct address destination = {};
 	const struct udp *udp;
 	u32 room;
 	int is_v4 = type == TO_BE16(ETHERTYPE_IPV4);
@@ -311,6 +328,9 @@ SECTION("xdp") int steer(struct xdp_md *context)
 		source.address[10] = 0xff;
 		source.address[11] = 0xff;
 		__builtin_memcpy(source.address + 12, ip->source, 4);
+		destination.octets[10] = 0xff;
+		destination.octets[11] = 0xff;
+		__builtin_memcpy(destination.octets + 12, ip->destination, 4);
 		udp = (const void *)(ip + 1);
 	} else if (type == TO_BE16(ETHERTYPE_IPV6)) {
 		const struct ipv6 *ip = cursor;
@@ -323,6 +343,7 @@ SECTION("xdp") int steer(struct xdp_md *context)
 			return conclude(PASSED_NOT_UDP, XDP_PASS);
 		room = FROM_BE16(ip->payload_length);
 		__builtin_memcpy(source.address, ip->source, 16);
+		__builtin_memcpy(destination.octets, ip->destination, 16);
 		udp = (const void *)(ip + 1);
 	} else {
 		return conclude(PASSED_NOT_UDP, XDP_PASS);
@@ -335,6 +356,9 @@ SECTION("xdp") int steer(struct xdp_md *context)
 
 	if (!queue || !*queue)
 		return conclude(PASSED_OTHER_PORT, XDP_PASS);
+	/* Other programs' addresses, what the host forwards, groups and broadcasts: the kernel's. */
+	if (!bpf_map_lookup_elem(&addresses, &destination))
+		return conclude(PASSED_OTHER_ADDRESS, XDP_PASS);
 	if (*queue != ANY_QUEUE && *queue != context->rx_queue_index + 1)
 		return conclude(PASSED_OTHER_QUEUE, XDP_PASS);
 

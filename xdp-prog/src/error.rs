@@ -26,6 +26,8 @@ pub enum SteeringError {
     NoBpfLink,
     #[error("queue {queue} is beyond the {max} queues the program has room for")]
     QueueOutOfRange { queue: u32, max: u32 },
+    #[error("{count} addresses to listen on are more than the {max} the program has room for")]
+    TooManyAddresses { count: usize, max: usize },
     #[error("{count} networks are more than the {max} an allow-list can hold")]
     TooManyNetworks { count: usize, max: usize },
     #[error("map {map:?} of the XDP program: {reason}")]

@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! # use xdp_prog::{Settings, Steering, ModeChoice};
-//! let settings = Settings::new().port(26000, xdp_prog::Queue::Index(0));
+//! let settings = Settings::new().address([10, 0, 0, 1].into()).port(26000, xdp_prog::Queue::Index(0));
 //! let mut steering = Steering::attach("eth1", &settings, ModeChoice::Best)?;
 //! println!("attached in {} mode, program {}", steering.mode(), steering.program_id());
 //! println!("{}", steering.counters()?);
@@ -19,7 +19,7 @@ mod verdict;
 
 pub use capability::Capability;
 pub use error::SteeringError;
-pub use settings::{ALLOW_LIST_MAX, Network, NetworkError, QUEUES_MAX, Queue, Rate, Settings};
+pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, Network, NetworkError, QUEUES_MAX, Queue, Rate, Settings};
 pub use steering::{ModeChoice, Steering, StepDown, XdpMode};
 pub use verdict::{Counters, Verdict};
 

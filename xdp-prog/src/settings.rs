@@ -11,6 +11,9 @@ pub const QUEUES_MAX: u32 = 256;
 /// Networks in each of the two allow-lists; `ALLOW_LIST_MAX` in bpf/steer.c.
 pub const ALLOW_LIST_MAX: usize = 4096;
 
+/// Addresses that can be listened on; `ADDRESSES_MAX` in bpf/steer.c.
+pub const ADDRESSES_MAX: usize = 256;
+
 const ANY_QUEUE: u32 = u32::MAX;
 
 /// The receive queue on which a port's datagrams are expected. On another queue they are left to the kernel: an AF_XDP
@@ -104,6 +107,7 @@ impl fmt::Display for Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub(crate) ports: BTreeMap<u16, Queue>,
+    pub(crate) addresses: BTreeSet<IpAddr>,
     pub(crate) allowed: BTreeSet<Network>,
     pub(crate) rate: Option<Rate>,
     pub(crate) check_mold: bool,
@@ -116,9 +120,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// No ports (nothing is steered), any source, no rate limit, MoldUDP64 checks on.
+    /// No ports and no addresses (nothing is steered), any source, no rate limit, MoldUDP64 checks on.
     pub const fn new() -> Self {
-        Self { ports: BTreeMap::new(), allowed: BTreeSet::new(), rate: None, check_mold: true }
+        Self {
+            ports: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            allowed: BTreeSet::new(),
+            rate: None,
+            check_mold: true,
+        }
     }
 
     /// Datagrams to this UDP port go to the socket of this queue.
@@ -131,6 +141,18 @@ impl Settings {
     /// The ports that are steered, in order.
     pub fn ports(&self) -> impl Iterator<Item = (u16, Queue)> + '_ {
         self.ports.iter().map(|(port, queue)| (*port, *queue))
+    }
+
+    /// Datagrams to this address, and to no other, are looked at: the program knows no wildcard.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.addresses.insert(address);
+        self
+    }
+
+    /// The addresses that are listened on, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().copied()
     }
 
     /// Adds a network to the allow-list. While the list is empty every source may send; once it has an entry of either

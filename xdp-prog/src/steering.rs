@@ -17,8 +17,8 @@ use aya::{
 };
 
 use crate::{
-    ALLOW_LIST_MAX, Capability, Counters, Network, PROGRAM, QUEUES_MAX, Queue, Settings, SteeringError,
-    Verdict, netlink,
+    ADDRESSES_MAX, ALLOW_LIST_MAX, Capability, Counters, Network, PROGRAM, QUEUES_MAX, Queue, Settings,
+    SteeringError, Verdict, netlink,
 };
 
 const PROGRAM_NAME: &str = "steer";
@@ -297,11 +297,22 @@ fn set_socket(loaded: &mut Ebpf, queue: u32, socket: &OwnedFd) -> Result<(), Ste
     map::<XskMap<_>>(loaded, "xsks")?.set(queue, socket.as_raw_fd(), 0).map_err(map_error("xsks"))
 }
 
+/// An address as the program compares it: IPv4 in its v4-mapped form.
+fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
 /// Brings the maps from one state to another. Order matters while packets flow: what widens access comes first, what
 /// narrows it last, and the allow-list is filled before it is switched on.
 fn apply_difference(loaded: &mut Ebpf, from: &Settings, to: &Settings) -> Result<(), SteeringError> {
     if to.allowed.len() > ALLOW_LIST_MAX {
         return Err(SteeringError::TooManyNetworks { count: to.allowed.len(), max: ALLOW_LIST_MAX });
+    }
+    if to.addresses.len() > ADDRESSES_MAX {
+        return Err(SteeringError::TooManyAddresses { count: to.addresses.len(), max: ADDRESSES_MAX });
     }
     for queue in to.ports.values() {
         if let Queue::Index(queue) = *queue
@@ -324,6 +335,13 @@ fn apply_difference(loaded: &mut Ebpf, from: &Settings, to: &Settings) -> Result
     }
     if from.rate != to.rate {
         forget_buckets(loaded)?;
+    }
+    let mut addresses = map::<HashMap<_, [u8; 16], u32>>(loaded, "addresses")?;
+    for address in from.addresses.difference(&to.addresses) {
+        addresses.remove(&mapped(*address)).map_err(map_error("addresses"))?;
+    }
+    for address in to.addresses.difference(&from.addresses) {
+        addresses.insert(mapped(*address), 1, 0).map_err(map_error("addresses"))?;
     }
     let mut ports = map::<Array<_, u32>>(loaded, "ports")?;
     for port in from.ports.keys().filter(|port| !to.ports.contains_key(port)) {

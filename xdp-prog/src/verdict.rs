@@ -8,6 +8,7 @@ pub enum Verdict {
     Redirected,
     PassedNotUdp,
     PassedOtherPort,
+    PassedOtherAddress,
     PassedIpOptions,
     PassedFragment,
     PassedExtensionHeader,
@@ -21,10 +22,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Redirected,
         Self::PassedNotUdp,
         Self::PassedOtherPort,
+        Self::PassedOtherAddress,
         Self::PassedIpOptions,
         Self::PassedFragment,
         Self::PassedExtensionHeader,
@@ -43,6 +45,7 @@ impl Verdict {
             Self::Redirected => "redirected",
             Self::PassedNotUdp => "passed_not_udp",
             Self::PassedOtherPort => "passed_other_port",
+            Self::PassedOtherAddress => "passed_other_address",
             Self::PassedIpOptions => "passed_ip_options",
             Self::PassedFragment => "passed_fragment",
             Self::PassedExtensionHeader => "passed_extension_header",

@@ -94,6 +94,7 @@ pub enum ZeroCopy {
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     pub port: PortKind,
+    /// What datagrams must be addressed to; over AF_XDP a wildcard is what the interface has at the start.
     pub listen: IpAddr,
     /// Shard k listens on UDP port `base_port + k`.
     pub base_port: u16,

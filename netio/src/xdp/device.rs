@@ -1,7 +1,7 @@
 //! Opens an interface for AF_XDP: program and sockets together, down the ladder of modes. Not the data path.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     ops::RangeInclusive,
     os::fd::AsFd,
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use xdp_prog::{Counters, ModeChoice, Queue, Settings, Steering, SteeringError, X
 
 use super::{
     BusyPoll, options,
-    port::{InterfaceFacts, XdpPort},
+    port::{InterfaceFacts, Sources, XdpPort},
     preflight::{self, Preflight},
     rings::{RING_DEPTH_DEFAULT, Rings, RingsConfig, RingsError},
 };
@@ -63,6 +63,8 @@ impl Ladder {
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
     pub queue: u32,
+    /// What datagrams must be addressed to. `0.0.0.0` is every IPv4 address that the interface has when it is opened, `::` every
+    /// address of both families. Groups and broadcasts are left to the kernel.
     pub address: IpAddr,
     /// The first is what `Port::local` reports; an engine has one, a load generator one for each client.
     pub ports: RangeInclusive<u16>,
@@ -135,6 +137,14 @@ pub enum OpenError {
     #[error(transparent)]
     Steering(#[from] SteeringError),
     #[error(
+        "{interface} has no address that {listen} would stand for: give it one, or name the address to listen on"
+    )]
+    NoAddress { interface: String, listen: IpAddr },
+    #[error(
+        "no datagram that comes in by {interface} is addressed to {listen}: listen on an address that others reach"
+    )]
+    Loopback { interface: String, listen: IpAddr },
+    #[error(
         "queue {queue} of {interface} is taken by another AF_XDP socket (waited {waited_ms} ms for it to be given up)"
     )]
     QueueBusy { interface: String, queue: u32, waited_ms: u64 },
@@ -194,13 +204,11 @@ impl XdpDevice {
         &self.steering
     }
 
-    /// Replaces allow-list, rate and checks while running; the ports stay as they were opened.
+    /// Replaces allow-list, rate and checks while running; ports and addresses stay as they were opened.
     pub fn apply(&mut self, settings: &Settings) -> Result<(), SteeringError> {
-        let merged = self
-            .steering
-            .settings()
-            .ports()
-            .fold(settings.clone(), |merged, (port, queue)| merged.port(port, queue));
+        let opened = self.steering.settings();
+        let merged = opened.ports().fold(settings.clone(), |merged, (port, queue)| merged.port(port, queue));
+        let merged = opened.addresses().fold(merged, Settings::address);
         self.steering.apply(&merged)
     }
 
@@ -232,9 +240,16 @@ enum Failure {
 }
 
 fn open_on(config: &DeviceConfig, rung: Rung) -> Result<(Steering, Vec<XdpPort>), Failure> {
-    let settings = config.queues.iter().fold(config.settings.clone(), |settings, queue| {
-        queue.ports.clone().fold(settings, |settings, port| settings.port(port, Queue::Index(queue.queue)))
-    });
+    let of_interface = interface_addresses(&config.interface);
+    let mut settings = config.settings.clone();
+    for queue in &config.queues {
+        let listened = listened(&config.interface, queue.address, &of_interface).map_err(Failure::Final)?;
+        settings = listened.into_iter().fold(settings, Settings::address);
+        settings = queue
+            .ports
+            .clone()
+            .fold(settings, |settings, port| settings.port(port, Queue::Index(queue.queue)));
+    }
     // The program comes before the sockets: gve and Intel's zero-copy want it there when they are bound.
     let mut steering = match Steering::attach(&config.interface, &settings, ModeChoice::Only(rung.mode)) {
         Ok(steering) => steering,
@@ -246,9 +261,10 @@ fn open_on(config: &DeviceConfig, rung: Rung) -> Result<(Steering, Vec<XdpPort>)
         Err(error) => return Err(Failure::Final(error.into())),
     };
     let facts = facts(&config.interface).map_err(|error| Failure::Final(error.into()))?;
+    let sources = |queue: &QueueConfig| sources(queue.address, &of_interface, facts.index);
     let mut ports = Vec::with_capacity(config.queues.len());
     for queue in &config.queues {
-        let port = bind(config, queue, rung, facts)?;
+        let port = bind(config, queue, rung, facts, sources(queue))?;
         steering.register(queue.queue, port.fd().as_fd()).map_err(|error| Failure::Final(error.into()))?;
         ports.push(port);
     }
@@ -260,6 +276,7 @@ fn bind(
     queue: &QueueConfig,
     rung: Rung,
     facts: InterfaceFacts,
+    sources: Sources,
 ) -> Result<XdpPort, Failure> {
     let rings_config = RingsConfig {
         ring_depth: config.ring_depth,
@@ -302,8 +319,59 @@ fn bind(
     {
         tracing::warn!(%error, "busy polling not available");
     }
-    let local = Endpoint::from(std::net::SocketAddr::new(queue.address, *queue.ports.start()));
-    Ok(XdpPort::new(rings, facts, local, queue.queue, zero_copy, config.verify_checksums))
+    let local = Endpoint::from(SocketAddr::new(queue.address, *queue.ports.start()));
+    Ok(XdpPort::new(rings, facts, local, sources, queue.queue, zero_copy, config.verify_checksums))
+}
+
+/// The addresses of an interface, in the kernel's order; none when there is no such interface.
+fn interface_addresses(interface: &str) -> Vec<IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let of_interface = all.filter(|entry| entry.interface_name == interface);
+    let address = |entry: nix::ifaddrs::InterfaceAddress| {
+        let storage = entry.address?;
+        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    of_interface.filter_map(address).collect()
+}
+
+/// What `listen` stands for on an interface with these addresses. One that none of them is may be listened on, as between two AF_XDP
+/// ends no kernel needs to know it.
+fn listened(interface: &str, listen: IpAddr, of_interface: &[IpAddr]) -> Result<Vec<IpAddr>, OpenError> {
+    if !listen.is_unspecified() {
+        let is_known = of_interface.contains(&listen);
+        if listen.is_loopback() && !is_known {
+            return Err(OpenError::Loopback { interface: interface.to_owned(), listen });
+        }
+        if !is_known {
+            tracing::warn!(interface, %listen, "not an address of this interface: who asks for it there gets no answer from the kernel");
+        }
+        return Ok(vec![listen]);
+    }
+    let stands_for = |address: &IpAddr| address.is_ipv4() || listen.is_ipv6();
+    let listened: Vec<_> = of_interface.iter().copied().filter(stands_for).collect();
+    if listened.is_empty() {
+        return Err(OpenError::NoAddress { interface: interface.to_owned(), listen });
+    }
+    tracing::info!(interface, %listen, addresses = ?listened, "listening on what the interface has");
+    Ok(listened)
+}
+
+/// What is sent unasked leaves from the address listened on, or from the interface's first of the family.
+fn sources(listen: IpAddr, of_interface: &[IpAddr], interface_index: u32) -> Sources {
+    let endpoint = |address: IpAddr| match address {
+        IpAddr::V6(v6) => Endpoint::from(SocketAddr::V6(SocketAddrV6::new(v6, 0, 0, interface_index))),
+        IpAddr::V4(_) => Endpoint::from(SocketAddr::new(address, 0)),
+    };
+    if !listen.is_unspecified() {
+        let address = endpoint(listen).address;
+        return Sources { ipv4: address, ipv6: address };
+    }
+    let first = |is_wanted: fn(&IpAddr) -> bool| of_interface.iter().copied().find(is_wanted);
+    let is_global = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if !v6.is_unicast_link_local());
+    let ipv6 = first(is_global).or_else(|| first(IpAddr::is_ipv6));
+    let of = |address: Option<IpAddr>| endpoint(address.unwrap_or(listen)).address;
+    Sources { ipv4: of(first(IpAddr::is_ipv4)), ipv6: of(ipv6) }
 }
 
 /// The errors that drivers really give, said in words.
@@ -327,4 +395,41 @@ fn facts(interface: &str) -> Result<InterfaceFacts, SteeringError> {
         .map_err(|source| SteeringError::System { what: "reading the interface's address", source })?
         .ok_or_else(no_interface)?;
     Ok(InterfaceFacts { index, mac: link.mac, mtu: link.mtu })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<IpAddr> {
+        list.iter().map(|text| text.parse().expect("address")).collect()
+    }
+
+    fn listened_on(listen: &str, of_interface: &[&str]) -> Result<Vec<IpAddr>, OpenError> {
+        listened("eth1", listen.parse().expect("address"), &addresses(of_interface))
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_what_the_interface_has_and_an_address_for_itself() {
+        let both = ["10.0.0.1", "10.0.0.9", "fd00::1", "fe80::1"];
+        assert_eq!(listened_on("10.0.0.9", &both).expect("one"), addresses(&["10.0.0.9"]));
+        assert_eq!(listened_on("0.0.0.0", &both).expect("all of IPv4"), addresses(&both[..2]));
+        assert_eq!(listened_on("::", &both).expect("all"), addresses(&both));
+        assert_eq!(listened_on("192.0.2.1", &[]).expect("nobody's"), addresses(&["192.0.2.1"]));
+        assert!(matches!(listened_on("0.0.0.0", &both[2..]), Err(OpenError::NoAddress { .. })));
+        assert!(matches!(listened_on("127.0.0.1", &both), Err(OpenError::Loopback { .. })));
+        assert_eq!(listened_on("127.0.0.1", &["127.0.0.1"]).expect("lo"), addresses(&["127.0.0.1"]));
+    }
+
+    #[test]
+    fn what_is_sent_unasked_leaves_from_an_address_that_can_be_answered() {
+        let of = |listen: &str, list: &[&str]| {
+            let Sources { ipv4, ipv6 } = sources(listen.parse().expect("address"), &addresses(list), 3);
+            [ipv4, ipv6].map(|address| Endpoint { address, port: 0 }.ip().to_string())
+        };
+        assert_eq!(of("10.0.0.9", &["10.0.0.1", "fd00::1"]), ["10.0.0.9", "10.0.0.9"]);
+        assert_eq!(of("0.0.0.0", &["10.0.0.1", "10.0.0.9", "fd00::1"])[0], "10.0.0.1");
+        assert_eq!(of("::", &["fe80::1", "10.0.0.1", "fd00::1"]), ["10.0.0.1", "fd00::1"]);
+        assert_eq!(of("::", &["fe80::1", "10.0.0.1"]), ["10.0.0.1", "fe80::1"]);
+    }
 }

@@ -19,6 +19,13 @@ pub struct InterfaceFacts {
     pub mtu: u32,
 }
 
+/// Where a datagram comes from that answers none: our address towards each family, as `Endpoint` holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sources {
+    pub ipv4: [u8; 16],
+    pub ipv6: [u8; 16],
+}
+
 /// Where a datagram of the current batch lies.
 #[derive(Clone, Copy, Default)]
 struct Entry {
@@ -33,6 +40,7 @@ pub struct XdpPort {
     rings: Rings,
     facts: InterfaceFacts,
     local: Endpoint,
+    sources: Sources,
     queue: u32,
     zero_copy: bool,
     verify_checksums: bool,
@@ -49,6 +57,7 @@ impl XdpPort {
         rings: Rings,
         facts: InterfaceFacts,
         local: Endpoint,
+        sources: Sources,
         queue: u32,
         zero_copy: bool,
         verify_checksums: bool,
@@ -59,6 +68,7 @@ impl XdpPort {
             rings,
             facts,
             local,
+            sources,
             queue,
             zero_copy,
             verify_checksums,
@@ -154,10 +164,9 @@ impl XdpPort {
                         Checksum::Fine => {}
                     }
                     self.peers[kept] = parsed.peer;
-                    // Group addresses are for receiving only: an answer leaves from our own.
+                    // A group's MAC is for receiving only: an answer leaves from our own.
                     if parsed.peer.link.local[0] & 1 != 0 {
                         self.peers[kept].link.local = self.facts.mac;
-                        self.peers[kept].local.address = self.local.address;
                     }
                     // A frame is 2048 bytes, a batch 64 frames: all fit.
                     self.entries[kept] = Entry {
@@ -206,7 +215,7 @@ impl Port for XdpPort {
             peer.local.port = self.local.port;
         }
         if peer.local.address == [0; 16] {
-            peer.local.address = self.local.address;
+            peer.local.address = if peer.remote.is_ipv4() { self.sources.ipv4 } else { self.sources.ipv6 };
         }
         if peer.link.local == [0; 6] {
             peer.link.local = self.facts.mac;

@@ -1,6 +1,7 @@
 //! Engine and generator over AF_XDP on a veth pair, as an operator meets them: ports mixed, queues and shards, IPv6, a crash
 //! under load, a cable pulled, sources refused, garbage. Needs root; the ports themselves are tested in `xdp_port`.
 
+mod addresses;
 mod counters;
 mod rights;
 

@@ -2,10 +2,11 @@
 //! The object is loaded through libbpf, which proves that it is no private dialect of the aya loader.
 mod packet;
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
-use packet::{Ip, Packet, mold};
+use packet::{Ip, LISTENED_V4, LISTENED_V6, Packet, mold};
 use xdp_prog::{PROGRAM, Verdict};
 
 const PORT: u16 = 26_000;
@@ -35,6 +36,8 @@ fn bench(test: &str) -> Option<Bench> {
     let fd = bench._socket.as_raw_fd() as u32;
     bench.set("xsks", &0u32.to_ne_bytes(), &fd.to_ne_bytes());
     bench.port(PORT, 1);
+    bench.listen(Ipv4Addr::from(LISTENED_V4).to_ipv6_mapped().octets());
+    bench.listen(LISTENED_V6);
     bench.settings([1, 0, 0, 0]);
     Some(bench)
 }
@@ -51,6 +54,10 @@ impl Bench {
 
     fn port(&self, port: u16, queue_plus_one: u32) {
         self.set("ports", &u32::from(port).to_ne_bytes(), &queue_plus_one.to_ne_bytes());
+    }
+
+    fn listen(&self, address: [u8; 16]) {
+        self.set("addresses", &address, &1u32.to_ne_bytes());
     }
 
     fn settings(&self, settings: [u64; 4]) {
@@ -153,6 +160,42 @@ fn everything_that_is_not_ours_passes_untouched() {
 }
 
 #[test]
+fn datagrams_to_other_addresses_are_left_to_the_kernel() {
+    let Some(bench) = bench("datagrams_to_other_addresses_are_left_to_the_kernel") else { return };
+    let v4 = |destination| Packet {
+        ip: Ip::V4 { source: [10, 0, 0, 2], destination, options: 0, fragment: 0 },
+        ..Packet::v4(PORT, order())
+    };
+    let v6 = |destination| Packet {
+        ip: Ip::V6 { source: [0xfd; 16], destination, extension: None },
+        ..Packet::v6(PORT, order())
+    };
+    bench.expect("ours", &v4(LISTENED_V4).bytes(), Verdict::Redirected);
+    for (what, destination) in [
+        ("another address of the host, or one that it forwards to", [10, 0, 0, 9]),
+        ("a group", [239, 1, 1, 1]),
+        ("broadcast", [255, 255, 255, 255]),
+        ("the network's broadcast", [10, 0, 0, 255]),
+        ("none", [0, 0, 0, 0]),
+    ] {
+        bench.expect(what, &v4(destination).bytes(), Verdict::PassedOtherAddress);
+        let vlan = tagged(v4(destination), &[(0x8100, 7)]);
+        bench.expect(what, &vlan, Verdict::PassedOtherAddress);
+    }
+    bench.expect("ours, IPv6", &v6(LISTENED_V6).bytes(), Verdict::Redirected);
+    let mapped = Ipv4Addr::from(LISTENED_V4).to_ipv6_mapped().octets();
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    for (what, destination) in [("another", [0xfd; 16]), ("all nodes", group), ("unspecified", [0; 16])] {
+        bench.expect(what, &v6(destination).bytes(), Verdict::PassedOtherAddress);
+    }
+    bench.map("addresses").delete(&mapped).expect("delete");
+    bench.expect("no longer ours", &v4(LISTENED_V4).bytes(), Verdict::PassedOtherAddress);
+    // What would be dropped for its content is not ours to drop when it is not for us.
+    let other = Packet { payload: vec![], ..v4([10, 0, 0, 9]) };
+    bench.expect("short, to another address", &other.bytes(), Verdict::PassedOtherAddress);
+}
+
+#[test]
 fn packets_cut_inside_their_headers_pass_to_the_kernel() {
     let Some(bench) = bench("packets_cut_inside_their_headers_pass_to_the_kernel") else { return };
     for (what, frame, headers) in [
@@ -172,7 +215,7 @@ fn packets_cut_inside_their_headers_pass_to_the_kernel() {
 fn options_fragments_and_extension_headers_are_left_to_the_kernel() {
     let Some(bench) = bench("options_fragments_and_extension_headers_are_left_to_the_kernel") else { return };
     let v4 = |options, fragment| Packet {
-        ip: Ip::V4 { source: [10, 0, 0, 2], options, fragment },
+        ip: Ip::V4 { source: [10, 0, 0, 2], destination: LISTENED_V4, options, fragment },
         ..Packet::v4(PORT, order())
     };
     for options in 1..=10 {
@@ -183,7 +226,7 @@ fn options_fragments_and_extension_headers_are_left_to_the_kernel() {
     bench.expect("last fragment", &v4(0, 0x0010).bytes(), Verdict::PassedFragment);
     bench.expect("fragmentation allowed, none done", &v4(0, 0).bytes(), Verdict::Redirected);
     for extension in [0, 43, 44, 50, 51, 60, 135, 139, 140] {
-        let ip = Ip::V6 { source: [0xfd; 16], extension: Some(extension) };
+        let ip = Ip::V6 { source: [0xfd; 16], destination: LISTENED_V6, extension: Some(extension) };
         let packet = Packet { ip, ..Packet::v6(PORT, order()) };
         bench.expect("extension header", &packet.bytes(), Verdict::PassedExtensionHeader);
     }
@@ -292,10 +335,9 @@ fn sources_outside_the_allow_list_are_dropped() {
     network[0] = 0xfd;
     bench.allow("allowed_v6", 8, &network);
     bench.expect("inside, IPv6", &v6, Verdict::Redirected);
-    let outside =
-        Packet { ip: Ip::V4 { source: [10, 0, 1, 2], options: 0, fragment: 0 }, ..Packet::v4(PORT, order()) };
+    let outside = Packet { ip: Ip::v4([10, 0, 1, 2]), ..Packet::v4(PORT, order()) };
     bench.expect("next network", &outside.bytes(), Verdict::DroppedNotAllowed);
-    let outside = Packet { ip: Ip::V6 { source: [0xfc; 16], extension: None }, ..Packet::v6(PORT, order()) };
+    let outside = Packet { ip: Ip::v6([0xfc; 16]), ..Packet::v6(PORT, order()) };
     bench.expect("next network, IPv6", &outside.bytes(), Verdict::DroppedNotAllowed);
     bench.expect(
         "other traffic of a stranger",
@@ -319,8 +361,7 @@ fn a_source_over_its_rate_is_dropped_and_others_are_not() {
             bench.expect(what, &frame, Verdict::DroppedOverRate);
         }
     }
-    let neighbour =
-        Packet { ip: Ip::V4 { source: [10, 0, 0, 3], options: 0, fragment: 0 }, ..Packet::v4(PORT, order()) };
+    let neighbour = Packet { ip: Ip::v4([10, 0, 0, 3]), ..Packet::v4(PORT, order()) };
     bench.expect("another source", &neighbour.bytes(), Verdict::Redirected);
     bench.settings([1, 0, 0, 0]);
     bench.expect("switched off", &Packet::v4(PORT, order()).bytes(), Verdict::Redirected);

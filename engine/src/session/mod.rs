@@ -128,13 +128,13 @@ impl Ingress {
             self.counters.unknown_token += 1;
             return;
         };
-        match core.egress.route(id) {
-            Route::Datagrams(bound) if bound.remote == peer.remote => {}
+        let bound = match core.egress.route(id) {
+            Route::Datagrams(bound) if bound.remote == peer.remote => bound,
             _ => {
                 self.counters.foreign_source += 1;
                 return;
             }
-        }
+        };
         let session = &mut self.sessions[id as usize];
         let kind = classify(&header, payload.len(), &session.downstream, session.receive.session());
         match kind {
@@ -177,6 +177,10 @@ impl Ingress {
             }
         }
         session.last_heard_ns = now.monotonic_ns;
+        // Past the kernel nobody else follows a client, or its router, to another MAC or VLAN.
+        if bound.link != peer.link || bound.local != peer.local {
+            core.egress.session(id).route = Route::Datagrams(*peer);
+        }
         core.egress.mark(id);
     }
 

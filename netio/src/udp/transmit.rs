@@ -13,8 +13,9 @@ const TX_BATCH: usize = 64;
 const OFFLOAD_BYTES_MAX: usize = 65_507;
 const OFFLOAD_SEGMENTS_MAX: usize = 64;
 
-/// Joined messages refused in a row before joining is given up: one peer with a bad address is not the device's fault.
-const OFFLOAD_REFUSALS_MAX: u32 = 16;
+/// Peers remembered for having refused a joined message: theirs go one by one. When as many have in a row, and none took one in
+/// between, it is the device, and joining is given up.
+const OFFLOAD_REFUSALS_MAX: usize = 16;
 
 pub(super) struct Transmitter {
     messages: Messages,
@@ -25,10 +26,34 @@ pub(super) struct Transmitter {
     start: usize,
     count: usize,
     is_ipv6: bool,
-    /// Whether runs are joined: if asked for, but not for the rest of a flush in which it was refused, nor after too many of those.
+    /// Whether runs are joined: if asked for, until it is given up.
     offload: bool,
-    offload_asked: bool,
-    offload_refusals: u32,
+    refusals: Refusals,
+}
+
+/// Addresses to which joined messages did not leave: a path with a smaller MTU, a device without checksums, an address that is none.
+#[derive(Default)]
+struct Refusals {
+    addresses: [[u8; 16]; OFFLOAD_REFUSALS_MAX],
+    /// How many of `addresses` are used, and which is the next to be written over.
+    used: usize,
+    next: usize,
+    in_a_row: usize,
+}
+
+impl Refusals {
+    #[inline]
+    fn contain(&self, address: &[u8; 16]) -> bool {
+        self.addresses[..self.used].contains(address)
+    }
+
+    #[cold]
+    fn add(&mut self, address: [u8; 16]) {
+        self.addresses[self.next] = address;
+        self.next = (self.next + 1) % OFFLOAD_REFUSALS_MAX;
+        self.used = (self.used + 1).min(OFFLOAD_REFUSALS_MAX);
+        self.in_a_row += 1;
+    }
 }
 
 impl Transmitter {
@@ -42,8 +67,7 @@ impl Transmitter {
             count: 0,
             is_ipv6,
             offload,
-            offload_asked: offload,
-            offload_refusals: 0,
+            refusals: Refusals::default(),
         }
     }
 
@@ -100,12 +124,12 @@ impl Transmitter {
                     }
                     // Left by ICMP for an earlier datagram: reported instead of sending, and cleared by that.
                     libc::EINTR | libc::ECONNREFUSED => statistics.transient_errors += 1,
-                    // The device cannot compute checksums, or its MTU is smaller than a segment: one by one, the kernel does it.
+                    // The path's device cannot compute checksums, or its MTU is smaller than a segment: one by one, the kernel does it.
                     libc::EIO | libc::EINVAL | libc::EMSGSIZE if self.run_length(self.start) > 1 => {
                         statistics.transient_errors += 1;
-                        self.offload = false;
-                        self.offload_refusals += 1;
-                        if self.offload_refusals == OFFLOAD_REFUSALS_MAX {
+                        self.refusals.add(self.remotes[self.start].address);
+                        if self.refusals.in_a_row == OFFLOAD_REFUSALS_MAX {
+                            self.offload = false;
                             tracing::warn!(local = %socket.local(), %error, "UDP_SEGMENT is refused: sending one by one from now on");
                         }
                     }
@@ -119,7 +143,6 @@ impl Transmitter {
         }
         if self.is_empty() {
             (self.start, self.count) = (0, 0);
-            self.offload = self.offload_asked && self.offload_refusals < OFFLOAD_REFUSALS_MAX;
         }
         Ok(())
     }
@@ -151,7 +174,7 @@ impl Transmitter {
     /// How many datagrams from `first` on can leave as one message: to one peer, equally long but for a shorter last one.
     #[inline]
     fn run_length(&self, first: usize) -> usize {
-        if !self.offload {
+        if !self.offload || self.refusals.contain(&self.remotes[first].address) {
             return 1;
         }
         let segment = self.lengths[first];
@@ -177,7 +200,7 @@ impl Transmitter {
     fn leave(&mut self, statistics: &mut PortStatistics) {
         let run = self.run_length(self.start);
         if run > 1 {
-            self.offload_refusals = 0;
+            self.refusals.in_a_row = 0;
         }
         for _ in 0..run {
             statistics.tx_datagrams += 1;
@@ -190,5 +213,84 @@ impl Transmitter {
         let count = self.run_length(self.start);
         statistics.tx_dropped += count as u64;
         self.start += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::UdpOptions;
+    use std::net::SocketAddr;
+
+    const RUN: usize = 3;
+
+    struct Sender {
+        socket: Socket,
+        transmitter: Transmitter,
+        statistics: PortStatistics,
+    }
+
+    impl Sender {
+        fn new() -> Self {
+            let any = Endpoint::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+            let socket = Socket::bind(any, &UdpOptions::default()).expect("binds");
+            let transmitter = Transmitter::new(false, 1472, true);
+            Sender { socket, transmitter, statistics: PortStatistics::default() }
+        }
+
+        /// Queues a run to one peer, and sends it. Returns how many datagrams at its front would leave as one.
+        fn send_run(&mut self, peer: SocketAddr) -> usize {
+            for _ in 0..RUN {
+                self.transmitter.queue(&Peer::remote(peer), |out| {
+                    out[..4].fill(1);
+                    4
+                });
+            }
+            let joined = self.transmitter.run_length(self.transmitter.start);
+            self.transmitter.flush(&self.socket, &mut self.statistics).expect("no error is fatal");
+            assert!(self.transmitter.is_empty());
+            joined
+        }
+    }
+
+    /// Linux sends nothing to port 0, joined or not: EINVAL.
+    fn unreachable(host: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 1, host], 0))
+    }
+
+    fn reachable() -> (std::net::UdpSocket, SocketAddr) {
+        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("socket");
+        let address = socket.local_addr().expect("address");
+        (socket, address)
+    }
+
+    #[test]
+    fn one_peer_that_takes_no_joined_message_does_not_end_joining_for_the_others() {
+        let mut sender = Sender::new();
+        let (_receiver, good) = reachable();
+        assert_eq!(sender.send_run(unreachable(1)), RUN);
+        for _ in 0..4 * OFFLOAD_REFUSALS_MAX {
+            assert_eq!(sender.send_run(unreachable(1)), 1, "it has refused, and is not asked again");
+        }
+        assert_eq!(sender.send_run(good), RUN);
+        assert_eq!(sender.statistics.tx_datagrams as usize, RUN);
+        // The joined message once, and every datagram by itself.
+        let refused = RUN * (4 * OFFLOAD_REFUSALS_MAX + 1);
+        assert_eq!(sender.statistics.tx_dropped as usize, refused);
+        assert_eq!(sender.statistics.transient_errors as usize, refused + 1);
+    }
+
+    #[test]
+    fn joining_is_given_up_when_nobody_takes_a_joined_message() {
+        let mut sender = Sender::new();
+        let (_receiver, good) = reachable();
+        for host in 1..OFFLOAD_REFUSALS_MAX as u8 {
+            assert_eq!(sender.send_run(unreachable(host)), RUN);
+        }
+        assert_eq!(sender.send_run(good), RUN, "one that takes it shows that the device can");
+        for host in 101..=100 + OFFLOAD_REFUSALS_MAX as u8 {
+            assert_eq!(sender.send_run(unreachable(host)), RUN);
+        }
+        assert_eq!(sender.send_run(good), 1);
     }
 }

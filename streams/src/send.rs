@@ -5,6 +5,9 @@
 //!     |  retained     |  in flight     |  not yet sent   |
 //! ----+---------------+----------------+-----------------+---> sequence
 //! ```
+//! With [`Retention::Overwrite`] `first` may overtake `sent`: what was evicted before it left counts as sent once its release comes, and is asked
+//! for as a gap.
+//!
 //! Messages are written once, as ready-made mold blocks, into a byte ring; a datagram is a header and a copy of a piece of it.
 
 use wire::moldudp64::{BLOCK_HEADER_LENGTH, END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
@@ -272,8 +275,6 @@ impl SendStream {
             }
             self.ring.evict();
         }
-        // Overwritten before it left: the receiver sees the gap and asks, and the owner replays it.
-        self.sent = self.sent.max(self.ring.first());
         Ok(self.ring.push(max_length, fill))
     }
 
@@ -380,24 +381,27 @@ impl SendStream {
         self.sent < limit_sequence.min(self.ring.next()) || self.retransmit_count > 0 || self.heartbeat_due
     }
 
-    /// Builds the next datagram that should leave: a retransmission, new messages below `limit_sequence`, or a heartbeat.
-    /// Call it until it returns `None`. `limit_sequence` is the durability gate; `u64::MAX` lifts it.
+    /// Builds the next datagram that should leave: a retransmission, new messages, or a heartbeat. Call it until it returns `None`. No
+    /// message at or beyond `limit_sequence` is in it, nor a word of its existence; `u64::MAX` lifts that.
     #[inline]
     pub fn pack(&mut self, now_ns: u64, limit_sequence: u64, out: &mut [u8]) -> Option<usize> {
         if self.retransmit_count > 0
-            && let Some(length) = self.pack_retransmission(now_ns, out)
+            && let Some(length) = self.pack_retransmission(now_ns, limit_sequence, out)
         {
             return Some(length);
         }
         if let Some(length) = self.pack_new(now_ns, limit_sequence, out) {
             return Some(length);
         }
-        if self.heartbeat_due { self.pack_heartbeat(now_ns, out) } else { None }
+        if self.heartbeat_due { self.pack_heartbeat(now_ns, limit_sequence, out) } else { None }
     }
 
     /// Builds a datagram of messages that leave for the first time: as many as fit, all below `limit_sequence`.
     #[inline]
     pub fn pack_new(&mut self, now_ns: u64, limit_sequence: u64, out: &mut [u8]) -> Option<usize> {
+        if self.sent < self.ring.first() {
+            self.skip_evicted(limit_sequence);
+        }
         let until = limit_sequence.min(self.ring.next());
         let (length, packed_to) = self.pack_range(self.sent, until, out)?;
         self.statistics.datagrams += 1;
@@ -411,6 +415,16 @@ impl SendStream {
         Some(length)
     }
 
+    /// Overwritten before it left: the receiver is told where the stream is, sees the gap and asks, and the owner replays it.
+    #[cold]
+    fn skip_evicted(&mut self, limit_sequence: u64) {
+        let reached = self.ring.first().min(limit_sequence);
+        if reached > self.sent {
+            self.sent = reached;
+            self.heartbeat_due = true;
+        }
+    }
+
     /// Builds a datagram of retained messages from `from` on, below `until`, without touching any state: as many as fit.
     /// Returns its length and the sequence after its last message.
     #[inline]
@@ -422,20 +436,21 @@ impl SendStream {
         Some((HEADER_LENGTH + length, from + u64::from(count)))
     }
 
-    /// Builds a datagram of requested messages, as far as the budget allows.
-    pub fn pack_retransmission(&mut self, now_ns: u64, out: &mut [u8]) -> Option<usize> {
+    /// Builds a datagram of requested messages below `limit_sequence`, as far as the budget allows.
+    pub fn pack_retransmission(&mut self, now_ns: u64, limit_sequence: u64, out: &mut [u8]) -> Option<usize> {
         self.top_up_budget(now_ns);
+        let end = self.sent.min(limit_sequence);
         while self.retransmit_count > 0 {
             let Range { from, until } = self.retransmit[0];
             let from = from.max(self.ring.first());
-            if from >= until.min(self.sent) {
+            if from >= until.min(end) {
                 self.remove_range(0);
                 continue;
             }
             if self.budget_bytes < self.config.retransmit_burst_bytes.min(out.len() as u64) {
                 return None;
             }
-            let Some((length, packed_to)) = self.pack_range(from, until.min(self.sent), out) else {
+            let Some((length, packed_to)) = self.pack_range(from, until.min(end), out) else {
                 // A message that does not fit into this port's datagrams can never leave; waiting would not help.
                 self.remove_range(0);
                 continue;
@@ -454,10 +469,11 @@ impl SendStream {
     }
 
     /// Builds a heartbeat, or once the stream has ended and everything left, the end-of-session packet.
-    pub fn pack_heartbeat(&mut self, now_ns: u64, out: &mut [u8]) -> Option<usize> {
-        let all_left = self.sent == self.ring.next();
+    pub fn pack_heartbeat(&mut self, now_ns: u64, limit_sequence: u64, out: &mut [u8]) -> Option<usize> {
+        let sequence = self.sent.min(limit_sequence);
+        let all_left = sequence == self.ring.next();
         let count = if self.ended && all_left { END_OF_SESSION } else { HEARTBEAT };
-        let header = Header { session: self.session, sequence: self.sent, count };
+        let header = Header { session: self.session, sequence, count };
         if out.len() < HEADER_LENGTH {
             return None;
         }

@@ -93,6 +93,50 @@ fn messages_at_or_beyond_the_limit_stay() {
     assert_eq!(stream.on_request(3, 1), RequestOutcome::Nothing, "asking does not lift the gate");
 }
 
+/// Messages evicted before they were released: that they exist is not told, and they cannot be asked for, until they are.
+#[test]
+fn what_was_evicted_before_its_release_stays_untold() {
+    let mut stream = SendStream::new(small(Retention::Overwrite), NAME, 0);
+    for _ in 1..=20 {
+        push(&mut stream, b"m").unwrap();
+    }
+    assert_eq!(stream.first(), 13);
+    for limit in [1, 5, 12] {
+        assert_eq!(
+            pack(&mut stream, 0, limit).map(|(header, _)| header.sequence),
+            (limit > 1).then_some(limit)
+        );
+        assert_eq!(stream.sent(), limit, "no further than released");
+        assert_eq!(pack(&mut stream, 0, limit), None);
+        assert!(!stream.wants_to_send(limit));
+        assert_eq!(stream.on_request(limit, 100), RequestOutcome::Nothing);
+        stream.request_heartbeat();
+        let (header, _) = pack(&mut stream, 0, limit).unwrap();
+        assert_eq!((header.sequence, header.count), (limit, HEARTBEAT));
+    }
+    assert_eq!(stream.on_request(1, 100), RequestOutcome::TooOld { from: 1, until: 12 });
+    // Of what is still there, what was released leaves; the receiver sees the gap before it.
+    let (header, messages) = pack(&mut stream, 0, 16).unwrap();
+    assert_eq!((header.sequence, messages.len()), (13, 3));
+    assert_eq!(stream.on_request(1, 100), RequestOutcome::TooOld { from: 1, until: 13 });
+}
+
+/// A login may put a stream where it has not been released to.
+#[test]
+fn a_stream_resumed_beyond_the_limit_tells_nothing_beyond_it() {
+    let mut stream = SendStream::new(SendConfig::engine(), NAME, 0);
+    for _ in 1..=20 {
+        push(&mut stream, b"m").unwrap();
+    }
+    stream.resume_from(21, 0).unwrap();
+    assert_eq!(stream.on_request(1, 20), RequestOutcome::Queued);
+    let (header, messages) = pack(&mut stream, 0, 5).unwrap();
+    assert_eq!((header.sequence, messages.len()), (1, 4));
+    assert_eq!(pack(&mut stream, 0, 5), None, "the rest of the range is asked for again");
+    stream.request_heartbeat();
+    assert_eq!(pack(&mut stream, 0, 5).unwrap().0.sequence, 5);
+}
+
 #[test]
 fn a_datagram_holds_as_many_whole_messages_as_fit() {
     let mut stream = SendStream::new(SendConfig::engine(), NAME, 0);
@@ -186,7 +230,7 @@ fn requests_cannot_make_it_send_more_than_its_budget() {
     let mut out = [0; MAX_PAYLOAD];
     for step in 0..10_000 {
         stream.on_request(1, 100);
-        while let Some(length) = stream.pack_retransmission(step * MS / 10, &mut out) {
+        while let Some(length) = stream.pack_retransmission(step * MS / 10, u64::MAX, &mut out) {
             bytes += length;
         }
     }

@@ -168,7 +168,7 @@ impl Ingress {
         let downstream = core.egress.session(session);
         // Heartbeats are the gateway's; the stream's own would only ask to be sent for ever.
         let mut unused = [0; HEADER_LENGTH];
-        let _heartbeat = downstream.stream.pack_heartbeat(now.monotonic_ns, &mut unused);
+        let _heartbeat = downstream.stream.pack_heartbeat(now.monotonic_ns, downstream.limit, &mut unused);
         if gateway.replaying.contains_key(&session) {
             return;
         }

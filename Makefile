@@ -33,8 +33,8 @@ test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downl
 	cargo build --release --locked -p pitlane -p pitlane-loadgen -p pitlane-tests --bins --example zerocopy_echo
 	tests/zerocopy/run.sh
 
-sim: ## simulate 10,000 seeds of crashes, loss and bad disks (SEEDS=, STEPS=, SEED= change that; every processor works)
-	cargo run --release --locked -p pitlane --bin pitlane -- sim --seed $(or $(SEED),0) --seeds $(or $(SEEDS),10000) --steps $(or $(STEPS),1000)
+sim: ## simulate 10,000 seeds of crashes, loss and bad disks, from a random one on (SEEDS=, STEPS=, SEED= change that; every processor works)
+	cargo run --release --locked -p pitlane --bin pitlane -- sim $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10000) --steps $(or $(STEPS),1000)
 
 kill: ## kill the engine -9 under load, 200 times (KILLS=) in each mode, over UDP and, as root, AF_XDP
 	cargo build --locked --workspace --bins

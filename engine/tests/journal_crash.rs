@@ -15,6 +15,8 @@ use engine::log::{
     sim::{Crash, Faults},
 };
 
+use netio::random::fresh_seed;
+
 const SHARD: u32 = 1;
 
 /// SplitMix64.
@@ -40,7 +42,11 @@ fn environment(name: &str) -> Option<u64> {
 fn seeds(count: u64) -> std::ops::Range<u64> {
     match environment("PITLANE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..environment("PITLANE_SEEDS").unwrap_or(count),
+        None => {
+            let first = fresh_seed();
+            println!("seeds from {first} on");
+            first..first + environment("PITLANE_SEEDS").unwrap_or(count)
+        }
     }
 }
 

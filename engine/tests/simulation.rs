@@ -1,9 +1,12 @@
-//! A bounded sweep of the simulation, and proof that it would notice: each deliberate defect is found. The long sweep is `make sim`.
+//! A bounded sweep of the simulation from a random seed on, seeds that once broke a rule, and proof that it would notice: each deliberate defect
+//! is found. The long sweep is `make sim`.
 //!
 //! `PITLANE_SEED=n` runs that seed alone; `PITLANE_SEEDS=n` that many.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // Tests print what they covered.
 
 use engine::simulation::{Broken, Options, Report, run};
+use netio::random::{fresh_seed, seed_from_environment};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 const STEPS: u64 = 1_000;
@@ -16,12 +19,20 @@ fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+fn seeds() -> Range<u64> {
+    match seed_from_environment() {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let first = fresh_seed();
+            first..first + environment("PITLANE_SEEDS").unwrap_or(300)
+        }
+    }
+}
+
 #[test]
 fn no_seed_breaks_a_rule() {
-    let seeds = match environment("PITLANE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..environment("PITLANE_SEEDS").unwrap_or(300),
-    };
+    let seeds = seeds();
+    println!("seeds from {} on", seeds.start);
     let began = Instant::now();
     let mut sum = Report::default();
     let (mut runs, mut refused) = (0, 0);
@@ -41,11 +52,29 @@ fn no_seed_breaks_a_rule() {
         }
     }
     println!("{runs} seeds, {refused} ended by a refusal to start on a damaged disk: {sum:?}");
-    if environment("PITLANE_SEED").is_none() {
+    if seed_from_environment().is_none() {
         // A sweep in which nothing went wrong would prove nothing.
         assert!(runs >= 10, "only {runs} seeds in {SWEEP_MAX:?}");
         assert!(sum.executions > runs && sum.engine_crashes > runs && sum.client_crashes > 0, "{sum:?}");
         assert!(sum.power_losses > 0 && sum.torn_tails > 0, "{sum:?}");
+    }
+}
+
+/// A repeated login that is answered late names an earlier place than the last login asked for.
+#[test]
+fn a_late_answer_to_an_earlier_login_is_no_violation() {
+    for seed in [782_789, 794_289] {
+        run(Options { seed, steps: STEPS, broken: None }).unwrap_or_else(|what| panic!("{what}"));
+    }
+}
+
+/// Of 2014737 a bit of the newest records rots, and the process dies again while it starts; of 2046160 a mark goes astray and falls upon them.
+/// No single disk can tell that from a write that never came, and the run ends with this being said.
+#[test]
+fn damage_to_the_newest_records_is_called_that() {
+    for seed in [2_014_737, 2_046_160] {
+        let report = run(Options { seed, steps: STEPS, broken: None });
+        assert!(report.clone().is_ok_and(|report| report.tail_damaged), "{report:?}");
     }
 }
 
@@ -58,7 +87,9 @@ fn a_seed_gives_the_same_run_every_time() {
 }
 
 fn catches(broken: Broken) {
-    for seed in 0..SEEDS_TO_CATCH {
+    let first = seed_from_environment().unwrap_or_else(fresh_seed);
+    println!("seeds from {first} on");
+    for seed in first..first + SEEDS_TO_CATCH {
         if let Err(violation) = run(Options { seed, steps: STEPS, broken: Some(broken) }) {
             println!("{violation}");
             return;

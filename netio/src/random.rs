@@ -2,12 +2,20 @@
 //!
 //! xoshiro256++ 1.0 (Blackman and Vigna, public domain), seeded through splitmix64 as its authors recommend.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 /// The environment variable that replays a failed random test.
 pub const SEED_VARIABLE: &str = "PITLANE_SEED";
 
 /// The seed given in `PITLANE_SEED`, if there is one and it is a number.
 pub fn seed_from_environment() -> Option<u64> {
     std::env::var(SEED_VARIABLE).ok()?.trim().parse().ok()
+}
+
+/// A seed that hardly any run before had: where a sweep begins. Whoever draws it prints it.
+pub fn fresh_seed() -> u64 {
+    // 48 bits, so that the seeds counted on from it do not wrap.
+    RandomState::new().build_hasher().finish() >> 16
 }
 
 /// One step of splitmix64: also a good mixer of bits on its own.

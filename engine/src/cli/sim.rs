@@ -2,6 +2,7 @@
 
 use clap::Args;
 use engine::simulation::{Broken, Options, Report, Violation, run};
+use netio::random::fresh_seed;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct SimArgs {
-    /// First seed.
-    #[arg(long, default_value_t = 0, env = "PITLANE_SEED")]
-    seed: u64,
+    /// First seed; without it a random one, which is printed.
+    #[arg(long, env = "PITLANE_SEED")]
+    seed: Option<u64>,
     /// How many seeds, counted on from the first.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
@@ -68,13 +69,15 @@ impl Sum {
 
 pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
     let began = Instant::now();
+    let first = args.seed.unwrap_or_else(fresh_seed);
+    eprintln!("{} seeds from {first} on", args.seeds);
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let next = AtomicU64::new(0);
     let (outcomes, arriving) = mpsc::channel();
     let sum = thread::scope(|scope| {
         for _ in 0..jobs {
             let (next, outcomes) = (&next, outcomes.clone());
-            scope.spawn(move || simulate(args, next, &outcomes));
+            scope.spawn(move || simulate(args, first, next, &outcomes));
         }
         drop(outcomes);
         let (mut sum, mut early) = (Sum::default(), BTreeMap::new());
@@ -83,7 +86,7 @@ pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
             early.insert(place, outcome);
             // In the order of the seeds, whichever was done first.
             while let Some(outcome) = early.remove(&sum.runs) {
-                sum.add(args.seed.wrapping_add(sum.runs), outcome);
+                sum.add(first.wrapping_add(sum.runs), outcome);
             }
             if Instant::now() >= next_progress {
                 next_progress = Instant::now() + PROGRESS_INTERVAL;
@@ -112,13 +115,13 @@ pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
 }
 
 /// Takes one seed after the other until none is left.
-fn simulate(args: &SimArgs, next: &AtomicU64, outcomes: &Sender<(u64, Outcome)>) {
+fn simulate(args: &SimArgs, first: u64, next: &AtomicU64, outcomes: &Sender<(u64, Outcome)>) {
     loop {
         let place = next.fetch_add(1, Ordering::Relaxed);
         if place >= args.seeds {
             return;
         }
-        let seed = args.seed.wrapping_add(place);
+        let seed = first.wrapping_add(place);
         let run = || run(Options { seed, steps: args.steps, broken: args.broken });
         // In a thread with the seed's name: a panic, which ends a release build, says which one it was.
         let outcome = thread::scope(|scope| {

@@ -15,7 +15,7 @@ use crate::inputs::{
 };
 use crate::log::recovery::{Parts, assemble};
 use crate::log::writer::Log;
-use crate::log::{Durability, JournalError, Lsn, Settings, SimStorage, Tail, Writer};
+use crate::log::{Durability, JournalError, Settings, SimStorage, Tail, Writer};
 use crate::runner::{Runner, SharedReport};
 use crate::session::downstream::Egress;
 use crate::session::{Accounts, Ingress};
@@ -71,8 +71,12 @@ pub enum StartError {
     Refused(RecoveryError),
     /// The disk erred, or the process died, while it started.
     Failed(String),
-    /// It started on something that is not true.
-    Untrue(String, Option<Lsn>),
+    /// What is there is not what was promised.
+    Untrue {
+        what: String,
+        /// Records are gone whose replies may have left.
+        lost: bool,
+    },
 }
 
 impl From<JournalError> for StartError {
@@ -100,8 +104,12 @@ impl Engine {
         };
         let last = recovered.end.last;
         let torn = recovered.end.tail != Tail::Clean;
-        // `place` is where a damaged tail would have been cut.
-        let untrue = |what| StartError::Untrue(what, Some(last));
+        let released = truth.borrow().released();
+        if last < released {
+            let what = format!("record {released} was released, and the journal ends at {last}");
+            return Err(StartError::Untrue { what, lost: true });
+        }
+        let untrue = |what| StartError::Untrue { what, lost: false };
         truth.borrow_mut().cut(last).map_err(untrue)?;
         let mut core = recovered.core;
         if let Some(core) = &mut core {
@@ -117,7 +125,8 @@ impl Engine {
         let Parts { writer, preparer, syncer } = assemble(storage.clone(), SHARD, recovered.end, settings)?;
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);
         let background = Rc::new(RefCell::new(Background::new(preparer, syncer, PATIENCE)));
-        let mut log = Recording::new(writer, Rc::clone(&background), Rc::clone(truth), last, late);
+        let mut log =
+            Recording::new(writer, Rc::clone(&background), Rc::clone(truth), storage.clone(), last, late);
         let started_ns = network.now_ns();
         let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
         let mut core = match core {

@@ -15,7 +15,7 @@ use super::truth::Truth;
 use crate::log::sim::Faults as DiskFaults;
 use crate::log::{Durability, SimStorage};
 use netio::Endpoint;
-use netio::random::{Random, seed_from_environment};
+use netio::random::{Random, fresh_seed, seed_from_environment};
 use netio::sim::{Faults, SimNetwork, SimStatistics};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ fn play(
     };
     let mut engine = Engine::start(&setting).map_err(|error| match error {
         StartError::Refused(error) => error.to_string(),
-        StartError::Failed(what) | StartError::Untrue(what, _) => what,
+        StartError::Failed(what) | StartError::Untrue { what, .. } => what,
     })?;
     let mut turns = vec![0; scripts.len()];
     loop {
@@ -167,7 +167,12 @@ fn compare(lossy: &[Told], lossless: &[Told]) -> Result<(), String> {
 }
 
 fn seeds() -> Range<u64> {
-    seed_from_environment().map_or(0..SEEDS, |seed| seed..seed + 1)
+    if let Some(seed) = seed_from_environment() {
+        return seed..seed + 1;
+    }
+    let first = fresh_seed();
+    println!("seeds from {first} on");
+    first..first + SEEDS
 }
 
 /// Both runs of a seed.
@@ -204,13 +209,17 @@ fn every_client_sees_over_a_bad_network_exactly_what_it_sees_over_a_perfect_one(
     }
     println!("{runs} seeds, {messages} messages, {executions} executions: {sum:?}");
     // The network was as bad as it says, and there was something to lose.
-    let share = |count: u64| count as f64 / sum.sent as f64;
-    for (found, expected) in
+    let sent = sum.sent as f64;
+    for (found, share) in
         [(sum.lost, 0.10), (sum.duplicated, 0.05), (sum.reordered, 0.10), (sum.corrupted_detected, 0.01)]
     {
-        assert!((0.8..1.2).contains(&(share(found) / expected)), "{found} of {}, not {expected}", sum.sent);
+        // A fifth, as one fault hides another, and eight standard deviations, which no seed leaves.
+        let expected = share * sent;
+        let tolerance = 0.2 * expected + 8.0 * (expected * (1.0 - share)).sqrt();
+        assert!((found as f64 - expected).abs() < tolerance, "{found} of {sent}, not {expected}");
     }
-    assert!(executions > 100 * runs && messages > 500 * runs, "{messages} messages, {executions} executions");
+    // At least the turns of each script: a message each, and an answer to it.
+    assert!(messages >= runs * SYMBOLS.len() * TURNS as usize && executions > 0, "{messages}, {executions}");
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub struct Truth {
     naive: Naive,
     /// A record whose number was not the next one.
     misnumbered: Option<Lsn>,
-    /// Records were lost since clients were last asked what they know; a start may fail before they are.
-    pub shortened: bool,
+    /// Last record whose replies could leave.
+    released: Lsn,
 }
 
 /// Messages in the order in which the shard gave them.
@@ -53,6 +53,15 @@ impl Truth {
         if lsn.0 != self.records.len() as u64 {
             self.misnumbered.get_or_insert(lsn);
         }
+    }
+
+    /// Replies to records up to this one may have left: they have to be there for good.
+    pub fn release(&mut self, lsn: Lsn) {
+        self.released = self.released.max(lsn);
+    }
+
+    pub fn released(&self) -> Lsn {
+        self.released
     }
 
     pub fn last(&self) -> Lsn {
@@ -82,7 +91,6 @@ impl Truth {
             return Err(format!("the journal has {last} records, of which only {len} were ever appended"));
         }
         if last.0 < len {
-            self.shortened = true;
             self.records.truncate(last.0 as usize);
             self.applied = 0;
             self.shard = None;

@@ -76,6 +76,7 @@ pub struct Recording<L: Log> {
     inner: L,
     background: Rc<RefCell<Background>>,
     truth: Rc<RefCell<Truth>>,
+    storage: SimStorage,
     /// Present in an engine that acknowledges before it appends: what it has not appended yet.
     late: Option<VecDeque<(u8, u64, Vec<u8>)>>,
     last: Lsn,
@@ -86,10 +87,11 @@ impl<L: Log> Recording<L> {
         inner: L,
         background: Rc<RefCell<Background>>,
         truth: Rc<RefCell<Truth>>,
+        storage: SimStorage,
         last: Lsn,
         acknowledges_first: bool,
     ) -> Self {
-        Self { inner, background, truth, late: acknowledges_first.then(VecDeque::new), last }
+        Self { inner, background, truth, storage, late: acknowledges_first.then(VecDeque::new), last }
     }
 
     /// What the writer does with threads beside it: waits for the next segment as long as it has patience.
@@ -125,7 +127,15 @@ impl<L: Log> Log for Recording<L> {
     }
 
     fn releasable(&self) -> Lsn {
-        if self.late.is_some() { self.last } else { self.inner.releasable() }
+        if self.late.is_some() {
+            return self.last;
+        }
+        let releasable = self.inner.releasable();
+        // A dead process goes on to the end of its round, in vain.
+        if !self.storage.is_dead() {
+            self.truth.borrow_mut().release(releasable);
+        }
+        releasable
     }
 }
 

@@ -244,7 +244,6 @@ impl World {
 
     fn start(&mut self) -> Result<(), Stop> {
         let users: Vec<[u8; 6]> = self.clients.iter().map(|client| client.user).collect();
-        let before = self.truth.borrow().last();
         let setting = Setting {
             network: &self.network,
             endpoint: self.endpoint,
@@ -256,17 +255,9 @@ impl World {
             broken: self.options.broken,
             seed: self.options.seed,
         };
-        let started = Engine::start(&setting);
-        let compared = match &started {
-            Ok(_) => self.compare_clients(),
-            Err(_) => Ok(()),
-        };
-        match started {
+        match Engine::start(&setting) {
             Ok(engine) => {
-                let lost = std::mem::take(&mut self.truth.borrow_mut().shortened);
-                if let Err(what) = compared {
-                    return Err(self.blame(what, lost));
-                }
+                self.compare_clients()?;
                 self.starts_failed = 0;
                 self.report.torn_tails += u64::from(engine.torn);
                 self.engine = Some(engine);
@@ -275,10 +266,7 @@ impl World {
                 }
                 Ok(())
             }
-            Err(StartError::Untrue(what, last)) => {
-                let lost = self.truth.borrow().last() < last.unwrap_or(before);
-                Err(self.blame(what, lost))
-            }
+            Err(StartError::Untrue { what, lost }) => Err(self.blame(what, lost)),
             Err(StartError::Refused(error)) => {
                 if self.storage.injected().is_empty() {
                     return Err(Stop::Violated(format!("refused to start on a sound disk: {error}")));
@@ -318,11 +306,11 @@ impl World {
         })
     }
 
-    /// Whether damage lies in the last written segment, behind what a mark vouches for.
+    /// Whether damage lies in the last written segment, behind what a mark vouches for. A sector gone astray damages two places.
     fn is_at_the_end(&self, injected: &Injected) -> bool {
-        let (file, offset) = match injected {
+        let (file, last_damaged) = match injected {
             Injected::BitRot { file, offset, .. } => (file, *offset),
-            Injected::Misdirected { file, from, .. } => (file, *from),
+            Injected::Misdirected { file, from, to } => (file, *from.max(to)),
         };
         let Some(bytes) = self.storage.contents(file) else { return false };
         let mark = format::MARK_OFFSETS
@@ -330,7 +318,7 @@ impl World {
             .filter_map(|&slot| format::SyncMark::decode(bytes.get(slot..slot + format::MARK_LENGTH)?))
             .max_by_key(|mark| mark.generation);
         let ordinal = format::segment_ordinal(file, SHARD);
-        ordinal.is_some() && mark.is_some_and(|mark| offset + SECTOR as u64 > mark.offset)
+        ordinal.is_some() && mark.is_some_and(|mark| last_damaged + SECTOR as u64 > mark.offset)
     }
 
     /// All faults end. Everyone is served within the time that takes, and everything agrees.

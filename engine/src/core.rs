@@ -1,7 +1,7 @@
 //! The shard with its journal before it and its streams behind it: an input is recorded, applied, and its messages are
 //! in the streams. Both the live engine and a recovery go through here, so that they cannot differ.
 
-use crate::inputs::{Input, MAX_ENCODED, Messages, SessionId, kind};
+use crate::inputs::{Input, KillScope, MAX_ENCODED, Messages, SessionId, kind};
 use crate::log::Lsn;
 use crate::log::error::AppendError;
 use crate::log::writer::Log;
@@ -25,6 +25,8 @@ pub enum CoreError {
     Append(#[from] AppendError),
     #[error("{0}")]
     Apply(#[from] ApplyError),
+    #[error("the shard is stopping: its journal takes no more")]
+    Stopped,
 }
 
 impl<L: Log> Core<L> {
@@ -49,24 +51,40 @@ impl<L: Log> Core<L> {
 
     /// Records and applies any other input. The caller has made sure that it follows from the state; if it does not, it
     /// is in the journal all the same, and a replay will refuse it as the live shard did.
-    pub fn input(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
+    ///
+    /// # Errors
+    /// It was not recorded, and the shard stops; or it was, and did not follow from the state.
+    pub fn input(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), CoreError> {
         if self.failure.is_some() {
-            return Ok(());
+            return Err(CoreError::Stopped);
         }
         let mut buffer = [0; MAX_ENCODED];
         let length = input.encode(&mut buffer);
         match self.log.append_parts(input.kind(), timestamp_ns, &[&buffer[..length], input.tail()]) {
             Ok(lsn) => self.last = lsn,
             Err(error) => {
-                self.failure = Some(error.into());
-                return Ok(());
+                self.failure = Some(error.clone().into());
+                return Err(error.into());
             }
         }
-        self.apply(input, timestamp_ns)
+        Ok(self.apply(input, timestamp_ns)?)
     }
 
     /// As [`Core::input`] for an operator's command, which may ask for what is not possible: that is answered, not recorded.
-    pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
+    /// A firm that is not there is a slip, not a new firm.
+    pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), CoreError> {
+        match input {
+            Input::Firm { firm, .. }
+            | Input::KillSwitch { scope: KillScope::Firm(firm), .. }
+            | Input::Restriction { firm, .. }
+            | Input::Registration { firm, .. }
+                if !self.shard.has_firm(firm) =>
+            {
+                let name = firm.trim_ascii_end().escape_ascii().to_string();
+                return Err(ApplyError::UnknownFirm(name).into());
+            }
+            _ => {}
+        }
         self.shard.would_apply(input)?;
         self.input(input, timestamp_ns)
     }
@@ -79,5 +97,45 @@ impl<L: Log> Core<L> {
             self.egress.add_session(opened.name, 1);
         }
         self.shard.apply(input, timestamp_ns, &mut self.egress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::Genesis;
+    use book::TradingState;
+
+    /// Takes nothing.
+    struct Full;
+
+    impl Log for Full {
+        fn append_parts(&mut self, _: u8, _: u64, _: &[&[u8]]) -> Result<Lsn, AppendError> {
+            Err(AppendError::Kind(0))
+        }
+
+        fn releasable(&self) -> Lsn {
+            Lsn(0)
+        }
+    }
+
+    #[test]
+    fn what_the_journal_did_not_take_is_not_done() {
+        let genesis = Genesis {
+            shard: 0,
+            utc_offset_seconds: 0,
+            max_orders: 4,
+            max_price_levels: 4,
+            max_sessions: 4,
+            max_instruments: 4,
+            feed_session: *b"FAAAAAAAAA",
+        };
+        let egress = Egress::new(4096, false, None);
+        let mut core = Core { shard: Shard::new(genesis), egress, log: Full, last: Lsn(1), failure: None };
+        let halt = Input::SetState { symbol: None, state: TradingState::Halted };
+        assert!(matches!(core.operate(&halt, 1), Err(CoreError::Append(_))));
+        assert!(matches!(core.operate(&halt, 1), Err(CoreError::Stopped)), "and nothing after it");
+        let unknown = Input::KillSwitch { scope: KillScope::Firm(*b"TYPO"), engaged: true };
+        assert!(matches!(core.operate(&unknown, 1), Err(CoreError::Apply(ApplyError::UnknownFirm(_)))));
     }
 }

@@ -1,12 +1,15 @@
-//! Operator commands: authorised by token, turned into inputs, applied by the shards they concern.
+//! Operator commands: authorised by token, read by the table of inputs, applied by the shards they concern, and answered with
+//! what came of it in each. Nothing is guessed: a command that is not exactly one changes nothing.
 
-use super::{Admin, AdminRequest};
-use crate::config::{RiskConfig, padded};
-use crate::inputs::{Input, KillScope, Role};
+use super::{Admin, AdminRequest, ShardHandle};
+use crate::core::CoreError;
+use crate::inputs::Input;
+use crate::inputs::command::{CommandError, Given, SNAPSHOT};
+use crate::inputs::{KillScope, SessionId};
+use crate::shard::ApplyError;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use book::TradingState;
-use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -14,42 +17,122 @@ use tokio::sync::oneshot;
 /// A shard answers within one turn of its loop; one that does not for this long is not running.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Parameters = BTreeMap<String, String>;
 type Answer = (StatusCode, String);
+
+/// Why a command was not carried out, or not known to have been.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error("commands are off: admin.token is not set")]
+    Off,
+    #[error("expected the header Authorization: Bearer TOKEN")]
+    Unauthorized,
+    #[error(
+        "a command's parameters belong in its address, as in /commands/halt?symbol=AAPL; the request has a body"
+    )]
+    Body,
+    #[error("parameters cannot be read: {0}")]
+    Query(String),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("symbol is {0:?}; expected one that a shard has")]
+    UnknownSymbol(String),
+    #[error("shard is {found}; expected less than {shards}")]
+    UnknownShard { found: usize, shards: usize },
+    #[error("sessions are numbered in each shard, and there are {shards}; expected shard beside session")]
+    WhichShard { shards: usize },
+    #[error("there is nothing to take a snapshot of: journal.durability is \"memory\"")]
+    NoJournal,
+    #[error("NOT done: {0}")]
+    Refused(CoreError),
+    #[error("NOT done: too many commands are waiting; try again")]
+    Busy,
+    #[error("NOT KNOWN whether done: no answer within {} s; see the log", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer,
+}
+
+impl OperatorError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Off => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Refused(CoreError::Apply(
+                ApplyError::UnknownFirm(_) | ApplyError::UnknownSymbol(_) | ApplyError::UnknownSession(_),
+            )) => StatusCode::BAD_REQUEST,
+            Self::Refused(CoreError::Apply(_)) | Self::NoJournal => StatusCode::CONFLICT,
+            Self::Refused(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
 
 /// `POST /commands/NAME?key=value`: see `docs/operations.md` for the names.
 pub async fn command(
     State(admin): State<Arc<Admin>>,
     Path(command): Path<String>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Answer {
+    match carry_out(
+        &admin,
+        command,
+        parameters.map(|Query(pairs)| pairs).map_err(|error| error.to_string()),
+        &headers,
+    )
+    .await
+    {
+        Ok(answer) => answer,
+        Err(error) => (error.status(), format!("{error}\n")),
+    }
+}
+
+async fn carry_out(
+    admin: &Admin,
+    command: String,
+    parameters: Result<Vec<(String, String)>, String>,
+    headers: &HeaderMap,
+) -> Result<Answer, OperatorError> {
+    authorise(admin.token.as_deref(), headers)?;
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if has_body {
+        return Err(OperatorError::Body);
+    }
+    let given = Given::new(command, parameters.map_err(OperatorError::Query)?)?;
+    if given.command() == SNAPSHOT.name {
+        given.nothing()?;
+        let asked = admin.shards.iter().filter(|shard| shard.ask_snapshot()).count();
+        if asked == 0 {
+            return Err(OperatorError::NoJournal);
+        }
+        return Ok((
+            StatusCode::ACCEPTED,
+            "snapshots asked for; the log says when they are taken\n".to_owned(),
+        ));
+    }
+    let input = given.input()?;
+    let concerned = concerned(&admin.shards, &given, &input)?;
+    tracing::info!(%input, shards = ?concerned, "operator command");
+    let mut outcomes = Vec::with_capacity(concerned.len());
+    for shard in concerned {
+        outcomes.push((shard, tell(&admin.shards[shard], input).await));
+    }
+    Ok(report(&input, &outcomes))
+}
+
+/// # Errors
+/// No token is configured, or another one was presented. The name of the scheme is in any case (RFC 9110, section 11.1).
+fn authorise(token: Option<&str>, headers: &HeaderMap) -> Result<(), OperatorError> {
+    let token = token.ok_or(OperatorError::Off)?;
     let presented = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    match (&admin.token, presented) {
-        (None, _) => {
-            return (StatusCode::FORBIDDEN, "commands are off: admin.token is not set\n".to_owned());
-        }
-        (Some(token), Some(presented)) if equal_in_constant_time(token, presented) => {}
-        _ => {
-            return (
-                StatusCode::UNAUTHORIZED,
-                "expected the header Authorization: Bearer TOKEN\n".to_owned(),
-            );
-        }
-    }
-    if command == "snapshot" {
-        admin.shards.iter().for_each(|shard| shard.snapshot.ask());
-        return (StatusCode::ACCEPTED, "snapshots asked for; the log says when they are taken\n".to_owned());
-    }
-    match parse(&command, &parameters) {
-        Ok(input) => {
-            tracing::info!(command, ?parameters, "operator command");
-            apply(&admin, input, parameters.get("symbol")).await
-        }
-        Err(problem) => (StatusCode::BAD_REQUEST, problem + "\n"),
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, presented)| presented.trim_start_matches(' '));
+    match presented {
+        Some(presented) if equal_in_constant_time(token, presented) => Ok(()),
+        _ => Err(OperatorError::Unauthorized),
     }
 }
 
@@ -59,116 +142,71 @@ fn equal_in_constant_time(left: &str, right: &str) -> bool {
         && left.bytes().zip(right.bytes()).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }
 
-fn parse(command: &str, parameters: &Parameters) -> Result<Input<'static>, String> {
-    let state = |state| -> Result<Input<'static>, String> {
-        Ok(Input::SetState { symbol: parameters.get("symbol").map(|symbol| padded(symbol)), state })
-    };
-    match command {
-        "pre-open" => state(TradingState::PreOpen),
-        "open" | "resume" => state(TradingState::Open),
-        "halt" => state(TradingState::Halted),
-        "auction" => state(TradingState::Auction),
-        "close" => state(TradingState::Closed),
-        "kill" | "unkill" => {
-            let scope = match (parameters.get("firm"), parameters.get("session")) {
-                (None, None) => KillScope::All,
-                (Some(firm), None) => KillScope::Firm(padded(firm)),
-                (None, Some(session)) => KillScope::Session(number("session", session)?),
-                _ => return Err("give firm or session, not both".to_owned()),
-            };
-            Ok(Input::KillSwitch { scope, engaged: command == "kill" })
+/// The shards that the command is for: the one that has the symbol or the session, else all.
+fn concerned(shards: &[ShardHandle], given: &Given, input: &Input<'_>) -> Result<Vec<usize>, OperatorError> {
+    if let Some(symbol) = given.symbol() {
+        let having: Vec<_> =
+            (0..shards.len()).filter(|&shard| shards[shard].symbols.contains(&symbol)).collect();
+        if having.is_empty() {
+            return Err(OperatorError::UnknownSymbol(symbol.trim_ascii_end().escape_ascii().to_string()));
         }
-        "restrict" | "unrestrict" => Ok(Input::Restriction {
-            firm: padded(required(parameters, "firm")?),
-            symbol: padded(required(parameters, "symbol")?),
-            restricted: command == "restrict",
-        }),
-        "register" | "deregister" => Ok(Input::Registration {
-            firm: padded(required(parameters, "firm")?),
-            symbol: padded(required(parameters, "symbol")?),
-            role: match parameters.get("primary").map(String::as_str) {
-                _ if command == "deregister" => Role::Trader,
-                None | Some("false") => Role::MarketMaker,
-                Some("true") => Role::PrimaryMarketMaker,
-                Some(other) => return Err(format!("primary is {other:?}; expected true or false")),
-            },
-        }),
-        "reference-price" => Ok(Input::ReferencePrice {
-            symbol: padded(required(parameters, "symbol")?),
-            price: number("price", required(parameters, "price")?)?,
-        }),
-        "risk" => {
-            let risk = risk(parameters)?;
-            match (parameters.get("firm"), parameters.get("session")) {
-                (Some(firm), None) => Ok(Input::Firm { firm: padded(firm), risk }),
-                (None, Some(session)) => {
-                    Ok(Input::SessionRisk { session: number("session", session)?, risk })
-                }
-                _ => Err("give either firm or session".to_owned()),
-            }
+        return Ok(having);
+    }
+    match (session_of(input), given.shard()?) {
+        (Some(_), None) if shards.len() > 1 => Err(OperatorError::WhichShard { shards: shards.len() }),
+        (_, Some(shard)) if shard >= shards.len() => {
+            Err(OperatorError::UnknownShard { found: shard, shards: shards.len() })
         }
-        other => Err(format!(
-            "unknown command {other:?}; expected pre-open, open, resume, halt, auction, close, kill, unkill, restrict, \
-             unrestrict, register, deregister, reference-price, risk or snapshot"
-        )),
+        (_, Some(shard)) => Ok(vec![shard]),
+        (_, None) => Ok((0..shards.len()).collect()),
     }
 }
 
-/// All limits at once: what is not given is not limited.
-fn risk(parameters: &Parameters) -> Result<RiskConfig, String> {
-    fn limit<T: std::str::FromStr + Default>(parameters: &Parameters, key: &str) -> Result<T, String> {
-        parameters.get(key).map_or(Ok(T::default()), |text| number(key, text))
+fn session_of(input: &Input<'_>) -> Option<SessionId> {
+    match input {
+        Input::KillSwitch { scope: KillScope::Session(session), .. } | Input::SessionRisk { session, .. } => {
+            Some(*session)
+        }
+        _ => None,
     }
-    Ok(RiskConfig {
-        max_order_quantity: limit(parameters, "max_order_quantity")?,
-        max_order_notional: limit(parameters, "max_order_notional")?,
-        max_open_orders: limit(parameters, "max_open_orders")?,
-        max_gross_exposure: limit(parameters, "max_gross_exposure")?,
-        max_messages_per_second: limit(parameters, "max_messages_per_second")?,
-        collar_basis_points: limit(parameters, "collar_basis_points")?,
-    })
 }
 
-fn required<'a>(parameters: &'a Parameters, key: &str) -> Result<&'a str, String> {
-    parameters.get(key).map(String::as_str).ok_or_else(|| format!("parameter {key} is missing"))
-}
-
-fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{key} is {text:?}; expected a number"))
-}
-
-/// Sends the input to the shard that has the symbol, or to all of them, and waits for what came of it.
-async fn apply(admin: &Admin, input: Input<'static>, symbol: Option<&String>) -> Answer {
-    let symbol: Option<[u8; 8]> = symbol.map(|symbol| padded(symbol));
-    let concerned: Vec<usize> = (0..admin.shards.len())
-        .filter(|&shard| symbol.is_none_or(|symbol| admin.shards[shard].symbols.contains(&symbol)))
-        .collect();
-    if concerned.is_empty() {
-        return (StatusCode::NOT_FOUND, "no shard has that symbol\n".to_owned());
+/// Gives a shard the input and waits for what came of it.
+async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<(), OperatorError> {
+    let (answer, answered) = oneshot::channel();
+    let pushed =
+        shard.requests.lock().is_ok_and(|mut ring| ring.push(AdminRequest { input, answer }).is_ok());
+    if !pushed {
+        return Err(OperatorError::Busy);
     }
-    let mut status = StatusCode::OK;
+    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+        Ok(Ok(outcome)) => outcome.map_err(OperatorError::Refused),
+        _ => Err(OperatorError::NoAnswer),
+    }
+}
+
+/// A line per shard. Where some did it and some did not, the first line says so.
+fn report(input: &Input<'_>, outcomes: &[(usize, Result<(), OperatorError>)]) -> Answer {
+    let failed: Vec<_> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
     let mut text = String::new();
-    for shard in concerned {
-        let (answer, answered) = oneshot::channel();
-        let pushed = admin.shards[shard]
-            .requests
-            .lock()
-            .is_ok_and(|mut ring| ring.push(AdminRequest { input, answer }).is_ok());
-        let outcome = if pushed {
-            match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
-                Ok(Ok(outcome)) => outcome,
-                _ => Err("no answer: is the shard running?".to_owned()),
-            }
-        } else {
-            Err("too many commands are waiting".to_owned())
-        };
-        match outcome {
-            Ok(()) => text += &format!("shard {shard}: done\n"),
-            Err(problem) => {
-                status = StatusCode::CONFLICT;
-                text += &format!("shard {shard}: {problem}\n");
-            }
+    let status = match failed.first() {
+        None => StatusCode::OK,
+        Some(_) if failed.len() < outcomes.len() => {
+            let done = outcomes.len() - failed.len();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "PARTIAL: done in {done} of {} shards", outcomes.len());
+            StatusCode::CONFLICT
         }
+        Some(first) => first.status(),
+    };
+    for (shard, outcome) in outcomes {
+        let _ = match outcome {
+            Ok(()) => writeln!(text, "shard {shard}: done: {input}"),
+            Err(error) => writeln!(text, "shard {shard}: {error}"),
+        };
+    }
+    if status != StatusCode::OK {
+        tracing::warn!(%input, outcome = text.trim_end(), "operator command not carried out");
     }
     (status, text)
 }
@@ -177,33 +215,41 @@ async fn apply(admin: &Admin, input: Input<'static>, symbol: Option<&String>) ->
 mod tests {
     use super::*;
 
-    fn parameters(pairs: &[(&str, &str)]) -> Parameters {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn commands_become_inputs() {
-        assert_eq!(
-            parse("halt", &parameters(&[("symbol", "AAPL")])),
-            Ok(Input::SetState { symbol: Some(*b"AAPL    "), state: TradingState::Halted })
-        );
-        assert_eq!(
-            parse("kill", &parameters(&[("firm", "DEMO")])),
-            Ok(Input::KillSwitch { scope: KillScope::Firm(*b"DEMO"), engaged: true })
-        );
-        assert!(parse("risk", &parameters(&[("firm", "DEMO"), ("max_open_orders", "x")])).is_err());
-        let maker = [("firm", "DEMO"), ("symbol", "AAPL"), ("primary", "true")];
-        let role = |role| Ok(Input::Registration { firm: *b"DEMO", symbol: *b"AAPL    ", role });
-        assert_eq!(parse("register", &parameters(&maker)), role(Role::PrimaryMarketMaker));
-        assert_eq!(parse("register", &parameters(&maker[..2])), role(Role::MarketMaker));
-        assert_eq!(parse("deregister", &parameters(&maker[..2])), role(Role::Trader));
-        assert!(parse("explode", &Parameters::new()).unwrap_err().contains("expected pre-open"));
-    }
-
     #[test]
     fn tokens_are_compared_whole() {
         assert!(equal_in_constant_time("secret", "secret"));
         assert!(!equal_in_constant_time("secret", "secreT"));
         assert!(!equal_in_constant_time("secret", "secre"));
+    }
+
+    #[test]
+    fn the_scheme_is_in_any_case_and_the_token_is_not() {
+        let outcome = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, header::HeaderValue::from_static(text));
+            authorise(Some("Secret"), &headers)
+        };
+        for good in ["Bearer Secret", "bearer Secret", "BEARER  Secret"] {
+            assert!(outcome(good).is_ok(), "{good}");
+        }
+        for bad in ["Bearer secret", "Basic Secret", "Secret", "BearerSecret", "Bearer Secret2"] {
+            assert!(matches!(outcome(bad), Err(OperatorError::Unauthorized)), "{bad}");
+        }
+        assert!(matches!(authorise(None, &HeaderMap::new()), Err(OperatorError::Off)));
+    }
+
+    #[test]
+    fn what_some_shards_did_and_some_did_not_is_said() {
+        let input = Input::SetState { symbol: None, state: book::TradingState::Halted };
+        let all = report(&input, &[(0, Ok(())), (1, Ok(()))]);
+        assert_eq!((all.0, all.1.matches("done").count()), (StatusCode::OK, 2));
+        let stopped = || Err(OperatorError::Refused(CoreError::Stopped));
+        let (status, text) = report(&input, &[(0, Ok(())), (1, stopped())]);
+        assert_eq!(status, StatusCode::CONFLICT);
+        assert!(text.starts_with("PARTIAL: done in 1 of 2 shards\nshard 0: done"), "{text}");
+        assert!(text.contains("shard 1: NOT done"), "{text}");
+        let (status, text) = report(&input, &[(0, stopped()), (1, Err(OperatorError::NoAnswer))]);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("shard 1: NOT KNOWN"), "{text}");
     }
 }

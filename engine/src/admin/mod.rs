@@ -4,6 +4,7 @@
 mod commands;
 mod metrics;
 
+use crate::core::CoreError;
 use crate::history::snapshot::thread::SnapshotRequest;
 use crate::inputs::Input;
 use crate::runner::SharedReport;
@@ -22,7 +23,7 @@ const COMMANDS_WAITING: usize = 64;
 /// A command on its way to a shard; the answer is what came of it.
 pub struct AdminRequest {
     pub input: Input<'static>,
-    pub answer: oneshot::Sender<Result<(), String>>,
+    pub answer: oneshot::Sender<Result<(), CoreError>>,
 }
 
 /// How a shard's port was opened, as names and values.
@@ -37,7 +38,8 @@ pub struct ShardHandle {
     port: PortLabels,
     requests: Mutex<Producer<AdminRequest>>,
     pub symbols: Vec<[u8; 8]>,
-    snapshot: SnapshotRequest,
+    /// Absent without a journal.
+    snapshot: Option<SnapshotRequest>,
 }
 
 impl ShardHandle {
@@ -45,11 +47,16 @@ impl ShardHandle {
     pub fn new(
         report: SharedReport,
         symbols: Vec<[u8; 8]>,
-        snapshot: SnapshotRequest,
+        snapshot: Option<SnapshotRequest>,
         port: PortLabels,
     ) -> (Self, Consumer<AdminRequest>) {
         let (requests, consumer) = RingBuffer::new(COMMANDS_WAITING);
         (Self { report, port, requests: Mutex::new(requests), symbols, snapshot }, consumer)
+    }
+
+    /// Asks for a snapshot; false where there is no journal to take one of.
+    fn ask_snapshot(&self) -> bool {
+        self.snapshot.as_ref().map(SnapshotRequest::ask).is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use engine::history::recovery::recover;
 use engine::history::replica::Replica;
 use engine::history::snapshot;
-use engine::inputs::Input;
+use engine::inputs::{Input, name_of};
 use engine::log::inspect::{self, RecordReport, Verdict};
 use engine::log::{FileStorage, Lsn};
 use engine::session::downstream::Egress;
@@ -77,7 +77,7 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
             writeln!(
                 out,
                 "  {:<18} {:>12} records {:>14} bytes",
-                kind_name(*kind),
+                name_of(*kind),
                 statistics.records,
                 statistics.payload_bytes
             )?;
@@ -119,38 +119,19 @@ fn print_record(
     as_json: bool,
 ) -> std::io::Result<()> {
     let described = match Input::decode(record.kind, payload) {
-        Ok(input) => format!("{input:?}"),
+        Ok(input) => input.to_string(),
         Err(error) => format!("not readable: {error}"),
     };
     if as_json {
         let line = json!({
             "record": record.lsn.0,
             "timestamp_ns": record.timestamp_ns,
-            "kind": kind_name(record.kind),
+            "kind": name_of(record.kind),
             "input": described,
         });
         writeln!(out, "{line}")
     } else {
         writeln!(out, "{:>10} {} {described}", record.lsn.0, record.timestamp_ns)
-    }
-}
-
-fn kind_name(kind: u8) -> &'static str {
-    use engine::inputs::kind as kinds;
-    match kind {
-        kinds::GENESIS => "genesis",
-        kinds::INSTRUMENT => "instrument",
-        kinds::FIRM => "firm",
-        kinds::SESSION_OPENED => "session opened",
-        kinds::MESSAGES => "messages",
-        kinds::SESSION_CLOSED => "session closed",
-        kinds::TIMER => "timer",
-        kinds::SET_STATE => "trading state",
-        kinds::KILL_SWITCH => "kill switch",
-        kinds::RESTRICTION => "restriction",
-        kinds::SESSION_RISK => "session limits",
-        kinds::REFERENCE_PRICE => "reference price",
-        _ => "unknown",
     }
 }
 

@@ -6,11 +6,13 @@ mod instruments;
 mod source;
 mod validate;
 
+pub use crate::inputs::RiskConfig;
 pub use error::ConfigError;
 pub use instruments::{InstrumentConfig, MAX_PRICE};
 pub use source::{Override, load};
 
 use crate::inputs::Role;
+
 use netio::idle::IdleStrategy;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -209,21 +211,6 @@ pub struct FeedConfig {
     pub window_bytes: usize,
     /// Shortest time between two departures of the feed: what happens in between shares a datagram.
     pub spacing_us: u32,
-}
-
-/// Pre-trade limits. Zero means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RiskConfig {
-    pub max_order_quantity: u32,
-    /// Price (4 decimals) times quantity of one order.
-    pub max_order_notional: u64,
-    pub max_open_orders: u32,
-    /// Open price times quantity over all orders.
-    pub max_gross_exposure: u64,
-    pub max_messages_per_second: u32,
-    /// Deviation from the reference price, in basis points.
-    pub collar_basis_points: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

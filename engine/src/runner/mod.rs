@@ -204,7 +204,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
         while let Ok(AdminRequest { input, answer }) = self.requests.pop() {
             busy = true;
-            let outcome = self.core.operate(&input, now.timestamp_ns).map_err(|error| error.to_string());
+            let outcome = self.core.operate(&input, now.timestamp_ns);
             // Whoever asked may have given up waiting.
             let _ = answer.send(outcome);
         }

@@ -17,7 +17,7 @@ mod state;
 mod trader;
 mod warm;
 
-use crate::inputs::{Genesis, Input, Messages, SessionId};
+use crate::inputs::{Genesis, Input, Messages, SessionId, next_message};
 use book::{Cross, CrossExecution, Execution, Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
 use instrument::{Instrument, SymbolTable};
@@ -86,6 +86,8 @@ pub enum ApplyError {
     Sequence { session: SessionId, found: u64, expected: u64 },
     #[error("symbol {0} does not exist")]
     UnknownSymbol(String),
+    #[error("firm {0} does not exist")]
+    UnknownFirm(String),
     #[error(
         "symbol {0} exists with other terms; an instrument's tick, lot and maximum quantity cannot change"
     )]
@@ -116,16 +118,6 @@ pub struct Shard {
     counters: ShardCounters,
     /// Empty between messages: what the next ones are about, see `warm`.
     warm_list: WarmList,
-}
-
-/// Takes the first message off a run of length-prefixed ones.
-#[inline]
-fn next_message<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, after) = rest.split_first_chunk::<2>()?;
-    let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
-    let (message, next) = after.split_at(length);
-    *rest = next;
-    Some(message)
 }
 
 const NANOSECONDS_PER_DAY: u64 = 86_400_000_000_000;

@@ -14,7 +14,7 @@ pub use threads::pin;
 use crate::accounts::verify::Verifier;
 use crate::accounts::{Accounts, LoginSettings};
 use crate::admin::{AdminServer, ShardHandle};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
 use crate::history::replay::Replays;
@@ -76,7 +76,7 @@ impl Engine {
             let (handle, requests) = ShardHandle::new(
                 report.clone(),
                 symbols_of(config, shard),
-                snapshot.clone(),
+                (config.journal.durability != Durability::Memory).then(|| snapshot.clone()),
                 ports.labels(config, shard),
             );
             handles.push(handle);

@@ -121,3 +121,130 @@ fn a_missing_file_is_named() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/pitlane.toml"));
 }
+
+/// What the configuration contradicts in itself is found, wherever it is read.
+#[test]
+fn contradictions_are_named() {
+    let cases: [(&[&str], [&str; 2]); 9] = [
+        (&["network.allow=[\"10.0.0.0/33\"]"], ["network.allow", "/32"]),
+        (&["network.allow=[\"ten\"]"], ["network.allow", "a prefix"]),
+        (&["admin.listen=127.0.0.1:0"], ["admin.listen", "a port"]),
+        (&["gateway.listen=127.0.0.1:26480"], ["gateway.listen", "admin.listen"]),
+        (
+            &["engine.shards=2", "feed.retransmit_listen=0.0.0.0:26401"],
+            ["feed.retransmit_listen", "network.base_port"],
+        ),
+        (
+            &[
+                "engine.shards=2",
+                "gateway.listen=127.0.0.1:27000",
+                "gateway.drop_copy_listen=127.0.0.1:27001",
+            ],
+            ["gateway.drop_copy_listen", "counted upwards"],
+        ),
+        (
+            &["feed.replay_listen=127.0.0.1:27000", "feed.glimpse_listen=[::]:27000"],
+            ["feed.glimpse_listen", "feed.replay_listen"],
+        ),
+        (&["engine.shards=2", "gateway.listen=127.0.0.1:65535"], ["gateway.listen", "one per shard"]),
+        (&["network.base_port=65535", "engine.shards=2"], ["network.base_port", "one per shard"]),
+    ];
+    for (settings, expected) in cases {
+        let flags: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let (good, said) = check(|text| text, &flags, &[]);
+        assert!(!good && expected.iter().all(|part| said.contains(part)), "{settings:?}: {said}");
+    }
+    // The same port, but another transport or another address, is another listener.
+    for settings in [["gateway.listen=127.0.0.1:26400"], ["gateway.listen=127.0.0.2:26480"]] {
+        let (good, said) = check(|text| text, &["--set", settings[0]], &[]);
+        assert!(good, "{settings:?}: {said}");
+    }
+    let (good, said) = check(|text| text.replace("firm = \"DEMO\"", "firm = \"DEM0\""), &[], &[]);
+    assert!(!good && said.contains("account C00001: firm is \"DEM0\"") && said.contains("DEMO"), "{said}");
+}
+
+/// What a machine lacks is found on it, and not looked for when the configuration is another's.
+#[test]
+fn what_the_machine_does_not_have_is_named() {
+    for (settings, expected) in [
+        (vec!["engine.cores=[4000]"], "engine.cores is 4000; expected cores of this machine: 0"),
+        (
+            vec!["network.interface=nonesuch0"],
+            "network.interface is \"nonesuch0\"; expected an interface of this machine: ",
+        ),
+        (
+            vec!["gateway.tls_certificate=none.pem", "gateway.tls_key=none.key"],
+            "none.pem (No such file or directory (os error 2)); expected a file that can be read",
+        ),
+    ] {
+        let flags: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let (good, said) = check(|text| text, &flags, &[]);
+        assert!(!good && said.contains(expected), "{settings:?}: {said}");
+        let (good, said) = check(|text| text, &[&flags[..], &["--elsewhere"]].concat(), &[]);
+        assert!(good, "{settings:?}: {said}");
+    }
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_named_pitlane_is_no_setting() {
+    let variables = [
+        ("PITLANE_SERVICE_HOST", "10.96.0.17"),
+        ("PITLANE_SERVICE_PORT", "26400"),
+        ("PITLANE_PORT", "udp://10.96.0.17:26400"),
+        ("PITLANE_PORT_26400_UDP_ADDR", "10.96.0.17"),
+        ("PITLANE_ADMIN_SERVICE_PORT_METRICS", "26480"),
+    ];
+    let (good, said) = check(|text| text, &[], &variables);
+    assert!(good, "{said}");
+}
+
+#[test]
+fn a_token_may_look_like_a_number_and_no_error_prints_it() {
+    for token in ["123456789012345678901234567890", "0x1234567890abcdef", "1e5", "true", "[1]"] {
+        let (good, said) = check(|text| text, &[], &[("PITLANE_ADMIN_TOKEN", token)]);
+        assert!(good && !said.contains(token), "{token}: {said}");
+    }
+    // Each of these is an error, in the line of the secret or beside it.
+    let secret = "4711081547110815";
+    for line in [
+        format!("token = {secret}"),
+        format!("token = {secret}x"),
+        format!("tokn = \"{secret}\""),
+        format!("token = \"{secret}"),
+        format!("token = [\"{secret}\"]"),
+        format!("token \"{secret}\""),
+    ] {
+        let (good, said) = check(|text| text.replace("token = \"admin-token\"", &line), &[], &[]);
+        assert!(!good && said.contains("pitlane.toml: line "), "{line}: {said}");
+        assert!(!said.contains(secret), "it prints the secret: {said}");
+    }
+    for (flags, variables) in [
+        (vec!["--set", "admn.token=4711081547110815"], vec![]),
+        (vec!["--set", "admin.tokn=4711081547110815"], vec![]),
+        (vec!["--set", "4711081547110815"], vec![]),
+        (vec![], vec![("PITLANE_ADMN_TOKEN", secret)]),
+        (vec![], vec![("PITLANE_ADMIN_TOKN", secret)]),
+        (vec!["--set", "engine.shards=x"], vec![("PITLANE_ADMIN_TOKEN", secret)]),
+    ] {
+        let (good, said) = check(|text| text, &flags, &variables);
+        // What has no "=" was never a value.
+        let may_show = flags == ["--set", secret];
+        assert!(!good && (may_show || !said.contains(secret)), "{flags:?} {variables:?}: {said}");
+    }
+}
+
+#[test]
+fn what_should_be_otherwise_is_said() {
+    let (good, said) = check(|text| text, &["--set", "admin.listen=0.0.0.0:26480"], &[]);
+    assert!(good, "{said}");
+    for warning in [
+        "pitlane.toml: everyone on this machine may read it",
+        "admin.listen: 0.0.0.0:26480 reaches beyond this machine",
+        "admin.token: 11 characters can be guessed; expected at least 16",
+    ] {
+        assert!(said.contains(&format!("warning: {warning}")) || said.contains(warning), "{warning}: {said}");
+    }
+    let long = ("PITLANE_ADMIN_TOKEN", "a-token-of-some-length");
+    let (good, said) = check(|text| text, &[], &[long]);
+    assert!(good && !said.contains("can be guessed") && !said.contains("reaches beyond"), "{said}");
+}

@@ -13,7 +13,7 @@ fn deploy(path: &str) -> PathBuf {
 
 fn assert_valid(configuration: &Path) {
     let output = Command::new(binary("pitlane"))
-        .args(["check", "--config"])
+        .args(["check", "--elsewhere", "--config"])
         .arg(configuration)
         .output()
         .expect("runs");
@@ -22,8 +22,9 @@ fn assert_valid(configuration: &Path) {
 }
 
 #[test]
-fn the_demo_configuration_is_valid() {
+fn the_shipped_configurations_are_valid() {
     assert_valid(&deploy("demo.toml"));
+    assert_valid(&deploy("pitlane.toml"));
 }
 
 #[test]

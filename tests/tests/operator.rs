@@ -1,6 +1,9 @@
 //! What an operator types: a command does exactly that, or nothing and says what was expected.
 
-use pitlane_tests::client::Client;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use pitlane_tests::client::{Client, PATIENCE};
 use pitlane_tests::engine::{Engine, PASSWORD_HASH, Settings};
 use pitlane_tests::process::binary;
 use wire::ouch::outbound::OrderAcceptedView;
@@ -92,4 +95,19 @@ fn a_session_is_named_with_its_shard() {
     // The answer says what was done.
     let (_, body) = command(&engine, "unkill?session=0&shard=1");
     assert_eq!(body, "shard 1: done: kill switch session=0 engaged=false\n");
+}
+
+/// A terminal that closes is no reason to stop trading.
+#[test]
+fn a_hangup_stops_nothing() {
+    let engine = start(1);
+    let mut client = Client::open(engine.address(), 1).expect("a session");
+    engine.process.signal(Signal::SIGHUP).expect("sent");
+    client.enter_accepted(1, b'B', 1, PRICE).expect("it goes on");
+    let deadline = Instant::now() + PATIENCE;
+    while !engine.log_text().contains("SIGHUP") {
+        assert!(Instant::now() < deadline, "not a word of it: {}", engine.log_text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    client.enter_accepted(2, b'B', 1, PRICE).expect("it goes on");
 }

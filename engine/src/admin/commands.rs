@@ -2,6 +2,7 @@
 //! what came of it in each. Nothing is guessed: a command that is not exactly one changes nothing.
 
 use super::{Admin, AdminRequest, ShardHandle};
+use crate::config::Secret;
 use crate::core::CoreError;
 use crate::inputs::Input;
 use crate::inputs::command::{CommandError, Given, SNAPSHOT};
@@ -92,7 +93,7 @@ async fn carry_out(
     parameters: Result<Vec<(String, String)>, String>,
     headers: &HeaderMap,
 ) -> Result<Answer, OperatorError> {
-    authorise(admin.token.as_deref(), headers)?;
+    authorise(admin.token.as_ref().map(Secret::reveal), headers)?;
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if has_body {

@@ -4,6 +4,7 @@
 mod commands;
 mod metrics;
 
+use crate::config::Secret;
 use crate::core::CoreError;
 use crate::history::snapshot::thread::SnapshotRequest;
 use crate::inputs::Input;
@@ -63,7 +64,7 @@ impl ShardHandle {
 /// The server's state, shared by its handlers.
 pub struct Admin {
     pub shards: Vec<ShardHandle>,
-    token: Option<String>,
+    token: Option<Secret>,
     /// Absent without an XDP program.
     verdicts: Option<Verdicts>,
 }
@@ -81,7 +82,7 @@ impl AdminServer {
     /// The address cannot be bound.
     pub fn start(
         listen: SocketAddr,
-        token: Option<String>,
+        token: Option<Secret>,
         shards: Vec<ShardHandle>,
         verdicts: Option<Verdicts>,
     ) -> anyhow::Result<Self> {

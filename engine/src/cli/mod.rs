@@ -28,7 +28,7 @@ enum Command {
     /// Run the engine until SIGINT or SIGTERM.
     Run(ConfigArgs),
     /// Read a configuration and say what it amounts to, or what is wrong with it.
-    Check(ConfigArgs),
+    Check(run::CheckArgs),
     /// Say what a journal holds and whether it is whole.
     Inspect(journal::InspectArgs),
     /// Rebuild a shard from its journal and show its state; with --verify hold it against its snapshots.

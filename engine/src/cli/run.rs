@@ -1,9 +1,10 @@
 //! `pitlane run` and `pitlane check`.
 
 use super::ConfigArgs;
-use engine::config::Config;
+use clap::Args;
+use engine::config::{Config, check_machine};
 use engine::start::Engine;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +15,17 @@ const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
 pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let config = args.load()?;
+    check_machine(&config, &args.config.display().to_string())?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let told_to_stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&told_to_stop))?;
     }
+    // A terminal that closes, or a service manager's "reload", is no reason to stop trading.
+    let hung_up = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))?;
     let engine = Engine::start(&config)?;
     tracing::info!(
         shards = config.engine.shards,
@@ -26,6 +34,9 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         "ready"
     );
     while !told_to_stop.load(Ordering::Acquire) && !engine.is_stopping() {
+        if hung_up.swap(false, Ordering::AcqRel) {
+            tracing::info!("SIGHUP: the configuration is read at the start only; nothing changes");
+        }
         std::thread::sleep(SIGNAL_POLL);
     }
     tracing::info!("stopping");
@@ -33,11 +44,27 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub fn check(args: &ConfigArgs) -> anyhow::Result<()> {
-    let config = args.load()?;
+#[derive(Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The configuration is for another machine: do not look for its cores, interfaces and files on this one.
+    #[arg(long)]
+    elsewhere: bool,
+}
+
+pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?;
+    let file = args.config.config.display();
+    if !args.elsewhere {
+        check_machine(&config, &file.to_string())?;
+    }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}: valid", args.config.display())?;
+    writeln!(out, "{file}: valid")?;
     summarise(&config, &mut out)?;
+    for warning in &config.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
     Ok(())
 }
 

@@ -3,11 +3,7 @@
 use super::ConfigError;
 use serde::Deserialize;
 use std::path::Path;
-
-/// $199,999.99, the highest limit price of OUCH 5.0 ("Types and rules").
-pub const MAX_PRICE: u64 = 1_999_999_900;
-/// An order may not be larger than this (OUCH 5.0, Enter Order, Quantity).
-pub const MAX_QUANTITY: u32 = 999_999;
+use wire::ouch::{MAX_PRICE, MAX_QUANTITY};
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,8 +50,8 @@ pub fn read_file(path: &Path) -> Result<Vec<InstrumentConfig>, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
     if path.extension().is_some_and(|extension| extension == "toml") {
-        let file: InstrumentFile = toml::from_str(&text)
-            .map_err(|cause| ConfigError::Syntax { path: path.to_owned(), cause: Box::new(cause) })?;
+        let file: InstrumentFile =
+            toml::from_str(&text).map_err(|error| ConfigError::syntax(path, &text, &error))?;
         return Ok(file.instruments);
     }
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());

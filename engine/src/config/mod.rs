@@ -3,12 +3,17 @@
 
 mod error;
 mod instruments;
+mod machine;
+mod secret;
 mod source;
 mod validate;
+mod warnings;
 
 pub use crate::inputs::RiskConfig;
 pub use error::ConfigError;
-pub use instruments::{InstrumentConfig, MAX_PRICE};
+pub use instruments::InstrumentConfig;
+pub use machine::check as check_machine;
+pub use secret::Secret;
 pub use source::{Override, load};
 
 use crate::inputs::Role;
@@ -50,6 +55,9 @@ pub struct Config {
     pub firms: Vec<FirmConfig>,
     #[serde(default, rename = "account")]
     pub accounts: Vec<AccountConfig>,
+    /// What should be otherwise, though it works.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -179,7 +187,7 @@ pub struct AdminConfig {
     /// Address of /metrics, /live, /ready and the commands; none turns them off.
     pub listen: Option<SocketAddr>,
     /// Bearer token that commands need; without one they are refused.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -239,7 +247,7 @@ pub struct AccountConfig {
     #[serde(default = "one")]
     pub count: u32,
     /// From `pitlane hash-password`.
-    pub password_hash: String,
+    pub password_hash: Secret,
     pub firm: String,
     #[serde(default = "yes")]
     pub cancel_on_disconnect: bool,
@@ -387,7 +395,7 @@ impl Config {
             .flat_map(|account| {
                 (0..account.count).map(move |index| Account {
                     user: padded(&numbered(&account.user, index)),
-                    password_hash: account.password_hash.clone(),
+                    password_hash: account.password_hash.reveal().to_owned(),
                     firm: padded(&account.firm),
                     cancel_on_disconnect: account.cancel_on_disconnect,
                     drop_copy: account.drop_copy,
@@ -445,4 +453,66 @@ pub fn padded_bytes<const N: usize>(text: &str) -> [u8; N] {
         *slot = byte;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its text with every default that is commented out written in; lines whose comment begins with "none" show what has no default.
+    fn written_out(text: &str) -> String {
+        let (settings, _) = text.split_once("[[firm]]").expect("a firm");
+        let lines = settings.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
+                if setting.split_once("# ").is_some_and(|(_, comment)| comment.starts_with("none")) {
+                    ""
+                } else {
+                    setting
+                }
+            }
+            _ => line,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Every setting of every section, as `key: value` by section.
+    fn settings(config: &Config) -> [String; 8] {
+        let Config { engine, network, session, journal, limits, admin, gateway, feed, .. } = config;
+        [
+            format!("{engine:#?}"),
+            format!("{network:#?}"),
+            format!("{session:#?}"),
+            format!("{journal:#?}"),
+            format!("{limits:#?}"),
+            format!("{admin:#?}"),
+            format!("{gateway:#?}"),
+            format!("{feed:#?}"),
+        ]
+    }
+
+    #[test]
+    fn the_shipped_configuration_says_every_default_and_opens_no_account() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/pitlane.toml"));
+        let text = text.expect("deploy/pitlane.toml");
+        let shipped: Config = toml::from_str(&text).expect("a configuration");
+        assert!(shipped.accounts.is_empty() && shipped.admin.token.is_none(), "it lets somebody in");
+        let defaults: Config = toml::from_str("").expect("defaults");
+        let said: Config = toml::from_str(&written_out(&text)).expect("a configuration");
+        assert_eq!(settings(&said), settings(&defaults), "left: what it says, right: what is so");
+        assert_eq!(settings(&shipped), settings(&defaults), "left: what it sets, right: the defaults");
+        for section in settings(&defaults) {
+            // Fields of the section are indented once.
+            let keys = section.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(':'));
+            for (key, _) in keys.filter(|(key, _)| !key.starts_with(' ')) {
+                assert!(text.contains(&format!("\n# {key} = ")), "{key} is not in deploy/pitlane.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_shows_itself_nowhere() {
+        let text = "[admin]\ntoken = \"hunter2\"";
+        let config: Config = toml::from_str(text).expect("a configuration");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }

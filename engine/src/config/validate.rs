@@ -1,9 +1,11 @@
 //! What settings may be: the bounds of each number, and what must agree with what. Not where they come from.
 
+use super::machine::listeners;
 use super::{AccountConfig, Config, ConfigError, FirmConfig, MAX_SESSIONS, MAX_SHARDS, PortKind, numbered};
 use crate::accounts::password;
 use crate::accounts::verify::MAX_THREADS;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 /// Entries of the order and price level tables: a slab's index has 32 bits, and this many are gigabytes already.
 const MAX_TABLE: u32 = 1 << 26;
@@ -11,21 +13,30 @@ const MAX_TABLE: u32 = 1 << 26;
 const MAX_INSTRUMENTS: u32 = 65_534;
 /// Passwords change less often than every month, and are forgotten before that.
 const MAX_REMEMBERED: i128 = 31 * 86_400;
-/// The first number that is no UDP port.
-const PORTS_END: usize = 65_536;
 /// Segments are mapped, so they end with a page.
 const PAGE: i128 = 4096;
 
 /// A setting that cannot be used, before it is said where it came from.
-struct Problem {
+pub(super) struct Problem {
     key: String,
     found: String,
     expected: String,
 }
 
-type Checked<T = ()> = Result<T, Problem>;
+impl Problem {
+    pub(super) fn at(self, origin: &str) -> ConfigError {
+        let Self { key, found, expected } = self;
+        ConfigError::Invalid { origin: origin.to_owned(), key, found, expected }
+    }
+}
 
-fn problem<T>(key: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Checked<T> {
+pub(super) type Checked<T = ()> = Result<T, Problem>;
+
+pub(super) fn problem<T>(
+    key: impl Into<String>,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> Checked<T> {
     Err(Problem { key: key.into(), found: found.into(), expected: expected.into() })
 }
 
@@ -37,17 +48,13 @@ pub(super) fn validate(config: &Config, origin: &str) -> Result<(), ConfigError>
     let checked = || {
         numbers(config)?;
         network(config)?;
+        listeners(config)?;
         together(config)?;
         let symbols = instruments(config)?;
         firms(&config.firms, &symbols)?;
         accounts(config)
     };
-    checked().map_err(|Problem { key, found, expected }| ConfigError::Invalid {
-        origin: origin.to_owned(),
-        key,
-        found,
-        expected,
-    })
+    checked().map_err(|problem| problem.at(origin))
 }
 
 enum Shape {
@@ -99,16 +106,24 @@ fn numbers(config: &Config) -> Checked {
 }
 
 fn network(config: &Config) -> Checked {
-    let Config { engine, network, .. } = config;
-    if usize::from(network.base_port) + engine.shards > PORTS_END || network.base_port == 0 {
-        let expected = "a port with room for one per shard above it";
-        return problem("network.base_port", network.base_port.to_string(), expected);
+    let Config { network, .. } = config;
+    if let Some(prefix) = network.allow.iter().find(|prefix| !is_prefix(prefix)) {
+        let expected = "an address, or a prefix up to /32 (IPv4) or /128 (IPv6), as in \"10.0.0.0/8\"";
+        return problem("network.allow", format!("{prefix:?}"), expected);
     }
     if network.port == PortKind::Xdp && network.interface.is_none() {
         let expected = "the interface of the AF_XDP sockets, as network.port is \"xdp\"";
         return problem("network.interface", "missing", expected);
     }
     Ok(())
+}
+
+fn is_prefix(text: &str) -> bool {
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    length.is_none_or(|length| length.parse::<u8>().is_ok_and(|length| length <= most))
 }
 
 /// Settings that must agree with each other.
@@ -177,6 +192,12 @@ fn accounts(config: &Config) -> Checked {
     for account in &config.accounts {
         name("account.user", &account.user, 6)?;
         name(&format!("account {}: firm", account.user), &account.firm, 4)?;
+        let firm = &account.firm;
+        if !config.firms.iter().any(|known| known.name.eq_ignore_ascii_case(firm)) {
+            let known: Vec<_> = config.firms.iter().map(|firm| firm.name.as_str()).collect();
+            let expected = format!("a firm with a [[firm]] of its own: {}", known.join(", "));
+            return problem(format!("account {}: firm", account.user), format!("{firm:?}"), expected);
+        }
         if !can_be_counted(account) {
             return problem(
                 format!("account {}: count", account.user),
@@ -184,7 +205,7 @@ fn accounts(config: &Config) -> Checked {
                 "1, or as many as the number that ends `user` can count",
             );
         }
-        if let Some(found) = password::problem(&account.password_hash) {
+        if let Some(found) = password::problem(account.password_hash.reveal()) {
             let key = format!("account {}: password_hash", account.user);
             return problem(key, found, "the output of `pitlane hash-password`");
         }

@@ -5,11 +5,12 @@ use super::encoder::{Attributes, Echo, OUCH_MARKET_PRICE};
 use super::instrument::Instrument;
 use super::risk::{self, Candidate, Level};
 use super::{Outputs, Shard};
-use crate::config::{MAX_PRICE, RiskConfig};
+use crate::inputs::RiskConfig;
 use book::{
     CrossType, MARKET_PRICE, NewOrder, OrderKey, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
     SelfMatchStrategy, Side, TimeInForce, TradingState,
 };
+use wire::ouch::MAX_PRICE;
 use wire::ouch::inbound::{EnterOrderView, ReplaceOrderView};
 use wire::ouch::outbound::OrderRejected;
 use wire::ouch::{Appendage, cross_type, display, reject_reason, side, tag, time_in_force};

@@ -1,17 +1,17 @@
-//! The shard with its journal before it and its streams behind it: an input is recorded, applied, and its messages are
+//! The shard with its log before it and its sessions behind it: an input is recorded, applied, and its messages are
 //! in the streams. Both the live engine and a recovery go through here, so that they cannot differ.
 
 use crate::inputs::{Input, KillScope, MAX_ENCODED, Messages, SessionId, kind};
 use crate::log::Lsn;
 use crate::log::error::AppendError;
 use crate::log::writer::Log;
-use crate::session::downstream::Egress;
+use crate::session::Sessions;
 use crate::shard::{ApplyError, Shard};
 use streams::Run;
 
 pub struct Core<L: Log> {
     pub shard: Shard,
-    pub egress: Egress,
+    pub sessions: Sessions,
     pub log: L,
     /// Last record appended.
     pub last: Lsn,
@@ -44,7 +44,7 @@ impl<L: Log> Core<L> {
                 return;
             }
         }
-        if let Err(error) = self.shard.messages(&messages, timestamp_ns, &mut self.egress) {
+        if let Err(error) = self.shard.messages(&messages, timestamp_ns, &mut self.sessions) {
             self.failure = Some(error.into());
         }
     }
@@ -92,11 +92,11 @@ impl<L: Log> Core<L> {
     /// Applies an input that is recorded already.
     pub fn apply(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
         if let Input::SessionOpened(opened) = input
-            && opened.session as usize == self.egress.sessions()
+            && opened.session as usize == self.sessions.len()
         {
-            self.egress.add_session(opened.name, 1);
+            self.sessions.add(opened.name, 1, 1);
         }
-        self.shard.apply(input, timestamp_ns, &mut self.egress)
+        self.shard.apply(input, timestamp_ns, &mut self.sessions)
     }
 }
 
@@ -130,8 +130,8 @@ mod tests {
             max_instruments: 4,
             feed_session: *b"FAAAAAAAAA",
         };
-        let egress = Egress::new(4096, false, None);
-        let mut core = Core { shard: Shard::new(genesis), egress, log: Full, last: Lsn(1), failure: None };
+        let sessions = Sessions::new(4096, crate::log::Durability::Process);
+        let mut core = Core { shard: Shard::new(genesis), sessions, log: Full, last: Lsn(1), failure: None };
         let halt = Input::SetState { symbol: None, state: TradingState::Halted };
         assert!(matches!(core.operate(&halt, 1), Err(CoreError::Append(_))));
         assert!(matches!(core.operate(&halt, 1), Err(CoreError::Stopped)), "and nothing after it");

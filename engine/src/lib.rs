@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod soup;
 
 pub mod admin;
+pub mod assembly;
 pub mod clock;
 #[cfg(feature = "publish")]
 pub mod publish;

@@ -73,7 +73,7 @@ impl ParkingPool {
         self.free_count += 1;
     }
 
-    fn run(&self, index: u32) -> Run<'_> {
+    pub(super) fn run(&self, index: u32) -> Run<'_> {
         let slot = &self.slots[index as usize];
         let start = index as usize * self.slot_bytes;
         Run { first: slot.first, count: slot.count, blocks: &self.bytes[start..start + slot.length as usize] }
@@ -144,29 +144,30 @@ impl Parked {
         Insert::Parked
     }
 
-    /// The first parked run, if it starts at or before `next`: it is due, or stale.
-    pub(super) fn due<'pool>(&self, pool: &'pool ParkingPool, next: u64) -> Option<Run<'pool>> {
-        (self.head != NONE).then(|| pool.run(self.head)).filter(|run| run.first <= next)
+    /// Whether the first parked run starts at or before `next`: it is due, or stale.
+    #[inline]
+    pub(super) fn is_due(&self, pool: &ParkingPool, next: u64) -> bool {
+        self.head != NONE && pool.slots[self.head as usize].first <= next
     }
 
-    /// Frees the first parked run.
-    pub(super) fn pop(&mut self, pool: &mut ParkingPool) {
-        if self.head != NONE {
-            let index = self.head;
-            self.head = pool.slots[index as usize].next;
-            if self.head == NONE {
-                self.tail = NONE;
-            }
-            self.count -= 1;
-            pool.give_back(index);
+    /// Frees the first parked run and returns its place: what stood there can be read until the next insertion.
+    pub(super) fn pop(&mut self, pool: &mut ParkingPool) -> Option<u32> {
+        if self.head == NONE {
+            return None;
         }
+        let index = self.head;
+        self.head = pool.slots[index as usize].next;
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        self.count -= 1;
+        pool.give_back(index);
+        Some(index)
     }
 
     /// Frees every parked run.
     pub(super) fn clear(&mut self, pool: &mut ParkingPool) {
-        while self.head != NONE {
-            self.pop(pool);
-        }
+        while self.pop(pool).is_some() {}
     }
 
     /// The first range of missing messages at or after `from`, below `highest`: (first missing, end).
@@ -203,11 +204,10 @@ mod tests {
         }
         assert_eq!(parked.insert(&mut pool, &run(6, 2)), Insert::Duplicate);
         assert_eq!(parked.insert(&mut pool, &run(7, 1)), Insert::Duplicate);
-        assert_eq!(parked.due(&pool, 2), None);
+        assert!(!parked.is_due(&pool, 2));
         let mut firsts = vec![];
-        while let Some(due) = parked.due(&pool, u64::MAX) {
-            firsts.push(due.first);
-            parked.pop(&mut pool);
+        while let Some(place) = parked.pop(&mut pool) {
+            firsts.push(pool.run(place).first);
         }
         assert_eq!(firsts, [3, 6, 9]);
         assert_eq!(pool.free(), 4);

@@ -178,6 +178,9 @@ impl ReceiveStream {
 
     /// Takes a datagram that names this stream: `header` and what follows it. `deliver` gets every run of messages that
     /// is next in order: from this datagram, then from parked ones. Each message is delivered once.
+    ///
+    /// For an owner whose `deliver` cannot run while it holds the stream there are the steps of it: [`ReceiveStream::take`],
+    /// [`ReceiveStream::take_parked`] until there is none, [`ReceiveStream::taken`].
     #[inline]
     pub fn on_datagram(
         &mut self,
@@ -187,51 +190,79 @@ impl ReceiveStream {
         pool: &mut ParkingPool,
         mut deliver: impl FnMut(Run<'_>),
     ) -> Received {
+        let before = self.next;
+        match self.take(header, blocks, now_ns, pool) {
+            Ok(run) => deliver(run),
+            Err(received) => return received,
+        }
+        while let Some(run) = self.take_parked(pool) {
+            deliver(run);
+        }
+        self.taken(now_ns);
+        Received::Delivered(self.next - before)
+    }
+
+    /// First step of [`ReceiveStream::on_datagram`]: the run of this datagram that is next in order. It counts as delivered.
+    ///
+    /// # Errors
+    /// There is none: what the datagram was instead. Nothing more is to be done then.
+    #[inline]
+    pub fn take<'a>(
+        &mut self,
+        header: &Header,
+        blocks: &'a [u8],
+        now_ns: u64,
+        pool: &mut ParkingPool,
+    ) -> Result<Run<'a>, Received> {
         if header.count == HEARTBEAT || header.count == END_OF_SESSION {
-            return self.on_heartbeat(header, blocks, now_ns);
+            return Err(self.on_heartbeat(header, blocks, now_ns));
         }
         let Ok(run) = Run::parse(header.sequence, header.count, blocks) else {
-            return self.malformed();
+            return Err(self.malformed());
         };
         if run.first == 0 {
-            return self.malformed();
+            return Err(self.malformed());
         }
         if run.end() <= self.next {
             self.statistics.duplicates += 1;
             self.statistics.duplicate_messages += u64::from(run.count);
             // The peer sends what we have: it lost our acknowledgement.
             self.ack_due = true;
-            return Received::Duplicate;
+            return Err(Received::Duplicate);
         }
         self.statistics.datagrams += 1;
         if run.first > self.next {
-            return self.on_early(&run, now_ns, pool);
+            return Err(self.on_early(&run, now_ns, pool));
         }
-        let before = self.next;
-        self.deliver(&run, &mut deliver);
-        if self.parked.count() > 0 {
-            self.deliver_parked(pool, &mut deliver);
-        }
-        self.after_progress(now_ns);
-        Received::Delivered(self.next - before)
+        Ok(self.advance(&run))
     }
 
+    /// Second step, again and again: a parked run that is next in order by now.
     #[inline]
-    fn deliver(&mut self, run: &Run<'_>, deliver: &mut impl FnMut(Run<'_>)) {
+    pub fn take_parked<'a>(&mut self, pool: &'a mut ParkingPool) -> Option<Run<'a>> {
+        while self.parked.is_due(pool, self.next) {
+            let place = self.parked.pop(pool)?;
+            if pool.run(place).end() > self.next {
+                return Some(self.advance(&pool.run(place)));
+            }
+        }
+        None
+    }
+
+    /// Last step: acknowledgements and requests follow from what was taken.
+    #[inline]
+    pub fn taken(&mut self, now_ns: u64) {
+        self.after_progress(now_ns);
+    }
+
+    /// The part of the run that is new; the stream goes on behind it.
+    #[inline]
+    fn advance<'a>(&mut self, run: &Run<'a>) -> Run<'a> {
         let new = run.skip_to(self.next);
         self.statistics.duplicate_messages += u64::from(run.count - new.count);
         self.statistics.messages += u64::from(new.count);
         self.next = new.end();
-        deliver(new);
-    }
-
-    fn deliver_parked(&mut self, pool: &mut ParkingPool, deliver: &mut impl FnMut(Run<'_>)) {
-        while let Some(run) = self.parked.due(pool, self.next) {
-            if run.end() > self.next {
-                self.deliver(&run, deliver);
-            }
-            self.parked.pop(pool);
-        }
+        new
     }
 
     #[inline]

@@ -16,6 +16,8 @@ pub use machine::check as check_machine;
 pub use secret::Secret;
 pub use source::{Override, load};
 
+pub use crate::log::Durability;
+
 use crate::inputs::Role;
 
 use netio::idle::IdleStrategy;
@@ -28,7 +30,7 @@ pub const MAX_SHARDS: usize = 64;
 /// Sessions of one shard; a token is looked up in a table sized for this.
 pub const MAX_SESSIONS: usize = 65_536;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -148,14 +150,6 @@ pub struct SessionConfig {
     pub remember_logins_seconds: u64,
     /// Directory in memory (tmpfs) for what is remembered over a restart; none is systemd's runtime directory or /dev/shm.
     pub remember_logins_in: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    Memory,
-    Process,
-    Disk,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -7,10 +7,10 @@ use super::request_server::RequestServer;
 use super::services::Services;
 use super::tap::TapReader;
 use super::{receivers, stream};
+use crate::accounts::Accounts;
 use crate::config::{Config, Durability};
 use crate::history::recovery::RecoveryError;
 use crate::log::{Lsn, Progress};
-use crate::session::Accounts;
 use anyhow::Context;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -38,10 +38,7 @@ pub struct JournalSource {
 impl JournalSource {
     /// Last record that may be read: what the disk does not have yet may still never have happened.
     pub fn limit(&self) -> Lsn {
-        match self.durability {
-            Durability::Disk => self.progress.durable(),
-            Durability::Memory | Durability::Process => self.progress.last_appended(),
-        }
+        self.durability.releasable(self.progress.last_appended(), self.progress.durable())
     }
 }
 

@@ -2,7 +2,7 @@
 //! missed some of it. Not the messages: `shard::feed` encodes them.
 //!
 //! ```text
-//! shard thread:  shard -> Egress.feed -> publisher -> port (receivers)
+//! shard thread:  shard -> Sessions.feed -> publisher -> port (receivers)
 //!                                            | tap (bounded ring)
 //! feed thread:                           follower -> history + visible books
 //!                                            |            |

@@ -2,16 +2,13 @@
 //! feed thread. Runs on the shard's thread after the order replies have left; nothing in it blocks or allocates.
 
 use super::tap::TapWriter;
-use crate::log::Lsn;
+use crate::session::Downstream;
 use netio::{Peer, Port};
-use std::collections::VecDeque;
 use streams::SendStream;
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, Header, MAX_PAYLOAD};
 
 /// Datagrams packed in one go, so that a burst of market data does not keep the next orders waiting.
 const DATAGRAMS_PER_TURN: usize = 32;
-/// Steps of durability that may wait; a later one takes the place of the last when there are more.
-const MAX_HELD: usize = 4096;
 /// Messages waiting that fill a datagram: 38 bytes each is the usual Add Order with its length.
 const FULL_ENOUGH: u64 = 35;
 
@@ -33,9 +30,6 @@ pub struct Publisher {
     tap: Option<TapWriter>,
     /// Next sequence for the feed thread.
     tapped: u64,
-    /// Present with durability `disk`: up to which sequence the feed may go once which record is durable.
-    held: Option<VecDeque<(Lsn, u64)>>,
-    limit: u64,
     /// A datagram that some receivers still lack, its length, and the first of them.
     datagram: Box<[u8; MAX_PAYLOAD]>,
     length: usize,
@@ -47,19 +41,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(
-        receivers: Vec<Peer>,
-        tap: Option<TapWriter>,
-        next: u64,
-        gated: bool,
-        spacing_ns: u64,
-    ) -> Self {
+    pub fn new(receivers: Vec<Peer>, tap: Option<TapWriter>, next: u64, spacing_ns: u64) -> Self {
         Self {
             receivers: receivers.into(),
             tap,
             tapped: next,
-            held: gated.then(|| VecDeque::with_capacity(MAX_HELD)),
-            limit: if gated { next } else { u64::MAX },
             datagram: Box::new([0; MAX_PAYLOAD]),
             length: 0,
             receiver: 0,
@@ -69,46 +55,24 @@ impl Publisher {
         }
     }
 
-    /// With durability `disk`: `next` may be reached once `last` is durable, and `durable` is.
-    #[inline]
-    pub fn release(&mut self, next: u64, last: Lsn, durable: Lsn) {
-        let Some(held) = &mut self.held else { return };
-        let reached = held.back().map_or(self.limit, |&(_, reached)| reached);
-        if next > reached {
-            if held.len() == MAX_HELD {
-                held.pop_back();
-            }
-            held.push_back((last, next));
-        }
-        while let Some(&(lsn, reached)) = held.front()
-            && lsn <= durable
-        {
-            self.limit = reached;
-            held.pop_front();
-        }
-    }
-
     /// Whether something should leave now: a datagram is full, or the last departure is long enough ago.
     #[inline]
-    pub fn is_due(&self, stream: &SendStream, now_ns: u64) -> bool {
+    pub fn is_due(&self, feed: &Downstream, now_ns: u64) -> bool {
         if self.length > 0 {
             return true;
         }
-        let unsent = stream.next().min(self.limit).saturating_sub(stream.sent());
+        let stream = &feed.stream;
+        let unsent = stream.next().min(feed.released()).saturating_sub(stream.sent());
         if unsent == 0 {
             return stream.next_deadline() <= now_ns || self.tapped < stream.sent();
         }
         unsent >= FULL_ENOUGH || now_ns.saturating_sub(self.departed_ns) >= self.spacing_ns
     }
 
-    /// Whether messages wait only for [`Publisher::is_due`].
-    #[inline]
-    pub fn waits(&self, stream: &SendStream) -> bool {
-        stream.sent() < stream.next().min(self.limit)
-    }
-
     /// Sends what there is, as far as the port has room. The caller flushes the port.
-    pub fn publish<P: Port>(&mut self, stream: &mut SendStream, port: &mut P, now_ns: u64) {
+    pub fn publish<P: Port>(&mut self, feed: &mut Downstream, port: &mut P, now_ns: u64) {
+        let released = feed.released();
+        let stream = &mut feed.stream;
         self.departed_ns = now_ns;
         self.catch_up(stream);
         stream.on_timer(now_ns);
@@ -119,7 +83,7 @@ impl Publisher {
             }
             let before = stream.sent();
             let room = port.max_payload().min(MAX_PAYLOAD);
-            let Some(length) = stream.pack(now_ns, self.limit, &mut self.datagram[..room]) else { return };
+            let Some(length) = stream.pack(now_ns, released, &mut self.datagram[..room]) else { return };
             // Nobody acknowledges a feed: without this the stream would probe for an answer.
             stream.on_ack(stream.sent(), now_ns);
             self.length = length;

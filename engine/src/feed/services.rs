@@ -3,8 +3,8 @@
 
 use super::deep;
 use super::follower::{Feed, JournalSource};
+use crate::accounts::Accounts;
 use crate::accounts::verify;
-use crate::session::Accounts;
 use crate::soup::{Connection, SoupError, push_sequenced};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -6,7 +6,7 @@ use crate::history::snapshot::{self, SnapshotError};
 use crate::inputs::{Input, InputError, SessionId, kind};
 use crate::log::writer::{Log, NoJournal};
 use crate::log::{End, JournalError, Lsn, Reader, Record, Storage};
-use crate::session::downstream::Egress;
+use crate::session::Sessions;
 use crate::shard::{ApplyError, Shard, StateError};
 
 /// What was found on disk for a shard.
@@ -41,16 +41,16 @@ pub enum RecoveryError {
     NoEnd,
 }
 
-/// Rebuilds the core of a shard. `egress` is empty; it receives every message of the replayed records, so that clients
+/// Rebuilds the core of a shard. `sessions` is empty; it receives every message of the replayed records, so that clients
 /// find what they missed.
-pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Recovered, RecoveryError> {
+pub fn recover<S: Storage>(storage: S, shard: u32, sessions: Sessions) -> Result<Recovered, RecoveryError> {
     let choice = snapshot::newest(&storage, shard)?;
     for rejected in &choice.rejected {
         tracing::warn!(shard, %rejected, "a snapshot is passed over");
     }
     let mut core = None;
     let mut from = Lsn(0);
-    let mut egress = Some(egress);
+    let mut sessions = Some(sessions);
     let mut last_timestamp_ns = 0;
     let mut reader = match choice.snapshot {
         None => Reader::open(storage, shard, Lsn(1))?,
@@ -67,7 +67,7 @@ pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Rec
             }
             from = found.meta.last;
             last_timestamp_ns = found.meta.timestamp_ns;
-            core = egress.take().map(|egress| resume(restored, egress, from));
+            core = sessions.take().map(|sessions| resume(restored, sessions, from));
             Reader::open_after(storage, shard, from, found.meta.chain)?
         }
     };
@@ -76,7 +76,7 @@ pub fn recover<S: Storage>(storage: S, shard: u32, egress: Egress) -> Result<Rec
         let Record { lsn, timestamp_ns, .. } = record;
         apply_record(&record, |input| match (&mut core, input) {
             (None, Input::Genesis(genesis)) => {
-                core = egress.take().map(|egress| resume(Shard::new(*genesis), egress, lsn));
+                core = sessions.take().map(|sessions| resume(Shard::new(*genesis), sessions, lsn));
                 Ok(())
             }
             (None, input) => Err(ApplyError::NoGenesis(input.kind())),
@@ -109,16 +109,16 @@ pub fn apply_record(
     }
 }
 
-fn resume(shard: Shard, mut egress: Egress, last: Lsn) -> Core<NoJournal> {
+fn resume(shard: Shard, mut sessions: Sessions, last: Lsn) -> Core<NoJournal> {
     for session in 0..shard.sessions() {
         if let Some(trader) = shard.trader(session as SessionId) {
-            egress.add_session(trader.name, trader.next_downstream);
+            sessions.add(trader.name, trader.next_downstream, trader.next_upstream);
         }
     }
-    Core { shard, egress, log: NoJournal::default(), last, failure: None }
+    Core { shard, sessions, log: NoJournal::default(), last, failure: None }
 }
 
 /// Gives the core the log that it writes to from here on.
 pub fn attach<L: Log>(core: Core<NoJournal>, log: L) -> Core<L> {
-    Core { shard: core.shard, egress: core.egress, log, last: core.last, failure: None }
+    Core { shard: core.shard, sessions: core.sessions, log, last: core.last, failure: None }
 }

@@ -121,17 +121,16 @@ impl Messages {
         self.ends.is_empty()
     }
 
-    /// The blocks of messages from `sequence` on that fit into `room` bytes: bytes and how many.
-    pub fn blocks_from(&self, sequence: u64, room: usize) -> (&[u8], u16) {
-        let Some(index) = sequence.checked_sub(self.first).map(|index| index as usize) else {
-            return (&[], 0);
-        };
-        let start = if index == 0 { 0 } else { self.ends.get(index - 1).map_or(0, |&end| end as usize) };
-        let count = self.ends.iter().skip(index).take_while(|&&end| end as usize - start <= room).count();
-        match count {
-            0 => (&[], 0),
-            count => (&self.blocks[start..self.ends[index + count - 1] as usize], count as u16),
-        }
+    /// The blocks of messages from `sequence` on, below `limit`, that fit into `room` bytes, and how many; `None` when there are
+    /// none.
+    pub fn blocks_between(&self, sequence: u64, limit: u64, room: usize) -> Option<(&[u8], u16)> {
+        let index = sequence.checked_sub(self.first)? as usize;
+        let below = limit.saturating_sub(sequence).min(u64::from(u16::MAX)) as usize;
+        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? as usize };
+        let ends = self.ends.iter().skip(index).take(below);
+        let count = ends.take_while(|&&end| end as usize - start <= room).count();
+        let end = *self.ends.get((index + count).checked_sub(1)?)? as usize;
+        (count > 0).then(|| (&self.blocks[start..end], count as u16))
     }
 
     /// The part from `sequence` on, at most `count` messages.
@@ -239,12 +238,15 @@ mod tests {
         assert!(collector.is_done());
         let messages = collector.messages;
         assert_eq!((messages.first, messages.end()), (3, 8));
-        let (blocks, count) = messages.blocks_from(4, 30);
+        let (blocks, count) = messages.blocks_between(4, 8, 30).unwrap();
         assert_eq!((blocks.len(), count), (24, 2));
         assert_eq!(&blocks[..3], &[0, 10, 4]);
-        assert_eq!(messages.blocks_from(8, 1000), (&[][..], 0));
+        assert_eq!(messages.blocks_between(4, 5, 30).map(|(_, count)| count), Some(1), "5 may not leave");
+        for (sequence, limit) in [(8, 9), (4, 4), (4, 1), (2, 9)] {
+            assert_eq!(messages.blocks_between(sequence, limit, 1000), None);
+        }
         let part = messages.part(5, 2);
         assert_eq!((part.first, part.end()), (5, 7));
-        assert_eq!(part.blocks_from(6, 100).0[2], 6);
+        assert_eq!(part.blocks_between(6, 9, 100).unwrap().0[2], 6);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::JournalError,
-    format::{DATA_OFFSET, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN},
+    format::{DATA_OFFSET, Lsn, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN},
 };
 
 /// When a record counts as kept.
@@ -20,6 +20,19 @@ pub enum Durability {
     Process,
     /// When the disk has it.
     Disk,
+}
+
+impl Durability {
+    /// Whether what follows from a record has to wait for more than that it was appended.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Disk)
+    }
+
+    /// The one definition of what may leave: the last record whose consequences may, of those that were appended and those
+    /// that the disk has.
+    pub fn releasable(self, appended: Lsn, durable: Lsn) -> Lsn {
+        if self.waits() { durable } else { appended }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

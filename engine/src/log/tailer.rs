@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use super::settings::Durability;
 use super::{
     error::{Damage, JournalError, StorageError},
     format::{self, Lsn, SegmentHeader},
@@ -26,6 +27,13 @@ pub enum Extent {
     Written,
     /// Those that a sync mark vouches for. For durability `disk`: the mark is written after the sync, so it never claims too much.
     Synced,
+}
+
+impl Extent {
+    /// For who reads the files from another process.
+    pub const fn of(durability: Durability) -> Self {
+        if durability.waits() { Self::Synced } else { Self::Written }
+    }
 }
 
 /// Follows the journal of another process.

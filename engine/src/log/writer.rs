@@ -14,7 +14,7 @@ use super::{
         self, DATA_OFFSET, KIND_RESERVED, KIND_SEAL, Lsn, RECORD_HEADER_LENGTH, RECORD_OVERHEAD,
         RecordHeader, SegmentHeader,
     },
-    settings::{Durability, Settings},
+    settings::Settings,
     shared::{Position, Progress},
     storage::{SegmentWriter, Storage},
 };
@@ -105,7 +105,7 @@ impl<S: Storage> Writer<S> {
             offset: offset as usize,
             next,
             chain,
-            process_releases: settings.durability == Durability::Process,
+            process_releases: !settings.durability.waits(),
             progress,
             ready,
             stall_max: settings.stall_max,

@@ -26,15 +26,6 @@ pub struct Origins {
     pub prefix: String,
 }
 
-impl Origins {
-    fn extent(&self) -> Extent {
-        match self.durability {
-            Durability::Disk => Extent::Synced,
-            Durability::Memory | Durability::Process => Extent::Written,
-        }
-    }
-}
-
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -291,7 +282,7 @@ impl Origins {
         state: State,
     ) -> Result<(State, Tailer<FileStorage>), JournalError> {
         let after = state.as_ref().map(|(_, meta)| (meta.last, meta.chain));
-        let journal = Tailer::open(storage.clone(), self.shard, after, self.extent())?;
+        let journal = Tailer::open(storage.clone(), self.shard, after, Extent::of(self.durability))?;
         Ok((state, journal))
     }
 

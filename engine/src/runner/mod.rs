@@ -10,20 +10,18 @@ use crate::admin::AdminRequest;
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::feed::Publisher;
-use crate::history::replay::{Answer, Question, ReplayHandle};
+use crate::history::replay::{Question, ReplayHandle};
 use crate::inputs::{CloseReason, Input, SessionId};
+use crate::log::Durability;
 use crate::log::writer::Log;
-use crate::session::Ingress;
-use crate::session::downstream::Route;
-use crate::session::release::{Gate, Waiting};
+use crate::session::{Reception, Release};
 use netio::idle::{Idle, IdleStrategy};
-use netio::{Peer, Port, PortError};
+use netio::{Port, PortError};
 use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wheel::Wheel;
-use wire::moldudp64::{HEADER_LENGTH, Header};
 
 /// How often a shard publishes its counters.
 const REPORT_INTERVAL_NS: u64 = 100_000_000;
@@ -47,13 +45,12 @@ const END_DISK_PAUSE: Duration = Duration::from_micros(100);
 /// Everything one shard's thread owns.
 pub struct Runner<P: Port, L: Log> {
     pub port: P,
-    pub ingress: Ingress,
+    pub reception: Reception,
     pub core: Core<L>,
     wheel: Wheel,
     clock: Clock,
     idle: Idle,
-    /// Present when replies wait for the disk.
-    gate: Option<Gate>,
+    release: Release,
     stop: Arc<AtomicBool>,
     report: SharedReport,
     requests: Consumer<AdminRequest>,
@@ -63,7 +60,7 @@ pub struct Runner<P: Port, L: Log> {
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
     next_attention_ns: u64,
-    /// Present when the feed is on: the stream is the egress's.
+    /// Present when the feed is on: the stream is in the sessions.
     publisher: Option<Publisher>,
 }
 
@@ -79,27 +76,24 @@ pub enum RunError {
 impl<P: Port, L: Log> Runner<P, L> {
     pub fn new(
         port: P,
-        mut ingress: Ingress,
+        reception: Reception,
         core: Core<L>,
         clock: Clock,
         idle: IdleStrategy,
-        gated: bool,
+        durability: Durability,
         stop: Arc<AtomicBool>,
         report: SharedReport,
         requests: Consumer<AdminRequest>,
         replays: Option<ReplayHandle>,
     ) -> Self {
-        if gated {
-            ingress.hold_acknowledgements();
-        }
         Self {
             wheel: Wheel::new(core.shard.genesis.max_sessions as usize),
             port,
-            ingress,
+            reception,
             core,
             clock,
             idle: Idle::new(idle),
-            gate: gated.then(Gate::new),
+            release: Release::new(durability),
             stop,
             report,
             requests,
@@ -111,7 +105,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
     }
 
-    /// Publishes the egress's feed.
+    /// Publishes the feed of the sessions.
     pub fn set_publisher(&mut self, publisher: Publisher) {
         self.publisher = Some(publisher);
     }
@@ -126,7 +120,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             if self.turn()? {
                 self.idle.busy();
             } else {
-                if self.gate.as_ref().is_some_and(|gate| !gate.is_empty()) {
+                if !self.release.is_empty() {
                     self.idle.give_way();
                 }
                 self.idle.wait(&mut self.port, IDLE_MAX)?;
@@ -141,7 +135,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// To be called once before the first turn.
     pub fn begin(&mut self) {
         // Recovered sessions have deadlines before anything is heard of them.
-        for session in 0..self.core.egress.sessions() {
+        for session in 0..self.core.sessions.len() {
             self.schedule(session as SessionId);
         }
     }
@@ -164,10 +158,11 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Second half of a round, at the given time: the clock is the caller's, who may be a simulation.
     #[inline]
     pub fn turn_at(&mut self, received: usize, now: Now) -> Result<bool, RunError> {
-        self.core.egress.set_now(now.monotonic_ns);
+        self.core.sessions.set_now(now.monotonic_ns);
+        self.reception.turn(now.monotonic_ns);
         for index in 0..received {
             let (peer, payload) = self.port.datagram(index);
-            self.ingress.on_datagram(peer, payload, now, &mut self.core);
+            self.reception.on_datagram(peer, payload, now, &mut self.core);
         }
         let mut busy = received > 0;
         if now.monotonic_ns >= self.next_attention_ns {
@@ -189,18 +184,18 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Whether another batch of replies can wait for the disk.
     #[inline]
     fn has_room(&self) -> bool {
-        self.gate.as_ref().is_none_or(|gate| gate.has_room(netio::RX_BATCH * 4))
+        self.release.has_room(netio::RX_BATCH * 4)
     }
 
     /// What is not an order: logins, timers, reports.
     fn attend(&mut self, now: Now) -> bool {
-        let mut busy = self.ingress.poll_logins(now, &mut self.core);
-        busy |= self.ingress.poll_gateway(now, &mut self.core);
+        let mut busy = self.reception.poll_logins(now, &mut self.core);
+        busy |= self.reception.poll_gateway(now, &mut self.core);
         while let Some(session) = self.wheel.due(now.monotonic_ns) {
             busy = true;
-            self.core.egress.session(session).stream.on_timer(now.monotonic_ns);
-            self.ingress.on_timer(session, now, &mut self.core);
-            self.core.egress.mark(session);
+            self.core.sessions[session].downstream.stream.on_timer(now.monotonic_ns);
+            self.reception.on_timer(session, now, &mut self.core);
+            self.core.sessions.mark(session);
         }
         while let Ok(AdminRequest { input, answer }) = self.requests.pop() {
             busy = true;
@@ -223,55 +218,24 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Passes on gap requests that only the journal can answer, and sends what it had.
     fn replay(&mut self, now: Now) -> bool {
         let mut busy = false;
-        while let Some((session, from, until)) = self.ingress.take_replay() {
+        while let Some((session, from, until)) = self.reception.take_replay() {
             busy = true;
-            let window = self.core.egress.session(session).stream.first();
+            let window = self.core.sessions[session].downstream.stream.first();
             match &mut self.replays {
                 Some(replays) => replays.ask(Question { session, from, until, window }),
-                None => self.ingress.close(session, CloseReason::Administrative, now, &mut self.core),
+                None => self.reception.close(session, CloseReason::Administrative, now, &mut self.core),
             }
         }
         while let Some(Ok(answer)) = self.replays.as_mut().map(|replays| replays.answers.pop()) {
             busy = true;
             if answer.messages.is_empty() {
                 tracing::warn!(session = answer.session, "messages asked for are gone from the journal");
-                self.ingress.close(answer.session, CloseReason::Administrative, now, &mut self.core);
+                self.reception.close(answer.session, CloseReason::Administrative, now, &mut self.core);
             } else {
-                self.send_replayed(&answer);
+                self.reception.send_replayed(&answer, &mut self.core, &mut self.port);
             }
         }
         busy
-    }
-
-    /// Messages from the journal, as many datagrams as the port takes; what is lost is asked for again.
-    fn send_replayed(&mut self, answer: &Answer) {
-        let downstream = self.core.egress.session(answer.session);
-        let peer = match downstream.route {
-            Route::Datagrams(peer) => peer,
-            Route::Gateway(connection) => {
-                let Answer { session, messages } = answer;
-                return self.ingress.replay_to_gateway(connection, *session, messages, &mut self.core);
-            }
-            Route::None => return,
-        };
-        let name = *downstream.stream.session();
-        let mut next = answer.messages.first;
-        while next < answer.messages.end() {
-            let room = self.port.max_payload() - HEADER_LENGTH;
-            let (blocks, count) = answer.messages.blocks_from(next, room);
-            if count == 0 {
-                return;
-            }
-            let sent = self.port.send(&peer, |out| {
-                Header { session: name, sequence: next, count }.write(out);
-                out[HEADER_LENGTH..HEADER_LENGTH + blocks.len()].copy_from_slice(blocks);
-                HEADER_LENGTH + blocks.len()
-            });
-            if sent.is_err() {
-                return;
-            }
-            next += u64::from(count);
-        }
     }
 
     /// Ends good-till-time orders that are due although no input came to tell the time.
@@ -283,38 +247,20 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
     }
 
-    /// Lets go what the journal has made durable since the last look.
+    /// Lets go what the log has made as durable as configured since the last look.
     #[inline]
     fn release(&mut self) {
-        let Some(gate) = &mut self.gate else { return };
-        let core = &mut self.core;
-        for place in 0..core.egress.marked().len() {
-            let session = core.egress.marked()[place];
-            let upstream = self.ingress.next_upstream(session);
-            let downstream = core.egress.session(session);
-            let reached = (downstream.stream.next(), upstream);
-            if downstream.gated != reached {
-                downstream.gated = reached;
-                gate.push(Waiting { lsn: core.last, session, downstream: reached.0, upstream });
-            }
-        }
         let releasable = self.core.log.releasable();
-        while let Some(entry) = gate.pop(releasable) {
-            let downstream = self.core.egress.session(entry.session);
-            downstream.limit = downstream.limit.max(entry.downstream);
-            self.ingress.release(entry.session, entry.upstream);
-            self.core.egress.mark(entry.session);
-        }
+        self.release.advance(&mut self.core.sessions, self.core.last, releasable);
     }
 
     /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
-        self.send_replies();
-        while let Some(session) = self.core.egress.unmark() {
-            if !self.send_session(session, now) {
-                // The port is full: the session goes on in the next round.
-                self.core.egress.mark(session);
+        self.reception.send_replies(&self.release, &mut self.port);
+        while let Some(session) = self.core.sessions.unmark() {
+            if !self.reception.send(session, now, &mut self.core, &mut self.port) {
+                self.core.sessions.mark(session);
                 break;
             }
             self.schedule(session);
@@ -322,33 +268,10 @@ impl<P: Port, L: Log> Runner<P, L> {
         Ok(self.port.flush()?)
     }
 
-    /// Answers to logins and logouts, before anything else of their sessions.
-    #[inline]
-    fn send_replies(&mut self) {
-        while let Some(reply) = self.ingress.replies().front().copied() {
-            if self.gate.is_some() && reply.lsn > self.core.log.releasable() {
-                break;
-            }
-            let sent = match reply.to {
-                Route::Datagrams(peer) => self.port.send(&peer, |out| reply.write(out)).is_ok(),
-                Route::Gateway(connection) => self.ingress.tell_gateway(connection, &reply.body),
-                Route::None => true,
-            };
-            if !sent {
-                break;
-            }
-            self.ingress.replies().pop_front();
-        }
-    }
-
     /// Has the session looked at again when its next timer is due.
     #[inline]
     fn schedule(&mut self, session: SessionId) {
-        let mut deadline = self.ingress.next_deadline(session, &self.core);
-        let downstream = self.core.egress.session(session);
-        if matches!(downstream.route, Route::Datagrams(_)) {
-            deadline = deadline.min(downstream.stream.next_deadline());
-        }
+        let deadline = self.reception.deadline(session, &self.core);
         if deadline != u64::MAX {
             self.wheel.schedule(session, deadline);
         }
@@ -357,116 +280,58 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Market data, after the replies have left. Returns whether some waits for the next departure.
     #[inline]
     fn send_feed(&mut self, now: Now) -> Result<bool, RunError> {
-        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
+        let (Some(publisher), Some(feed)) = (&mut self.publisher, &mut self.core.sessions.feed) else {
             return Ok(false);
         };
-        if self.gate.is_some() {
-            publisher.release(stream.next(), self.core.last, self.core.log.releasable());
-        }
-        if publisher.is_due(stream, now.monotonic_ns) {
-            publisher.publish(stream, &mut self.port, now.monotonic_ns);
+        if publisher.is_due(feed, now.monotonic_ns) {
+            publisher.publish(feed, &mut self.port, now.monotonic_ns);
             self.port.flush()?;
         }
-        Ok(publisher.waits(stream))
+        Ok(feed.waits_for_port())
     }
 
     /// The rest of the feed and the end of its session, told a few times as nobody acknowledges it.
     fn end_feed(&mut self, now: Now) -> Result<(), RunError> {
-        let (Some(publisher), Some(stream)) = (&mut self.publisher, &mut self.core.egress.feed) else {
-            return Ok(());
-        };
         for _ in 0..END_ATTEMPTS {
-            if self.gate.is_some() {
-                publisher.release(stream.next(), self.core.last, self.core.log.releasable());
-            }
-            if publisher.waits(stream) {
-                publisher.publish(stream, &mut self.port, now.monotonic_ns);
+            self.release();
+            let (Some(publisher), Some(feed)) = (&mut self.publisher, &mut self.core.sessions.feed) else {
+                return Ok(());
+            };
+            if feed.waits_for_port() {
+                publisher.publish(feed, &mut self.port, now.monotonic_ns);
                 self.port.flush()?;
-            } else if stream.sent() < stream.next() {
+            } else if feed.stream.sent() < feed.stream.next() {
                 // Only the disk is still awaited.
                 std::thread::sleep(END_DISK_PAUSE);
             } else {
                 break;
             }
         }
+        let (Some(publisher), Some(feed)) = (&mut self.publisher, &self.core.sessions.feed) else {
+            return Ok(());
+        };
         for _ in 0..END_REPETITIONS {
-            publisher.say_end(stream, &mut self.port);
+            publisher.say_end(&feed.stream, &mut self.port);
             self.port.flush()?;
             std::thread::sleep(END_PAUSE);
         }
         Ok(())
     }
 
-    /// False when the port has no room for more.
-    #[inline]
-    fn send_session(&mut self, session: SessionId, now: Now) -> bool {
-        let Self { port, ingress, core, .. } = self;
-        let downstream = core.egress.session(session);
-        let peer = match downstream.route {
-            Route::Datagrams(peer) => peer,
-            Route::Gateway(connection) => {
-                ingress.send_to_gateway(connection, session, now, core);
-                return true;
-            }
-            Route::None => return true,
-        };
-        let limit = downstream.limit;
-        send_all(
-            port,
-            &peer,
-            &mut downstream.stream,
-            |stream| stream.wants_to_send(limit),
-            |stream, out| stream.pack(now.monotonic_ns, limit, out),
-        ) && send_all(
-            port,
-            &peer,
-            ingress,
-            |ingress| ingress.wants_to_send(session),
-            |ingress, out| ingress.pack(session, out),
-        )
-    }
-
     fn publish(&mut self, now: Now) {
         let report = Report {
             uptime_ns: now.monotonic_ns,
             port: self.port.statistics(),
-            ingress: self.ingress.counters,
+            ingress: self.reception.counters,
             shard: self.core.shard.counters(),
             sessions: self.core.shard.sessions() as u64,
-            bound: self.ingress.bound() as u64,
+            bound: self.core.sessions.bound() as u64,
             resting_orders: self.core.shard.market().live_orders() as u64,
             last_record: self.core.last.0,
             releasable_record: self.core.log.releasable().0,
-            waiting: self.gate.as_ref().map_or(0, |gate| gate.len() as u64),
+            waiting: self.release.len() as u64,
             feed: self.publisher.as_ref().map(|publisher| publisher.counters).unwrap_or_default(),
         };
         self.report.publish(&report);
     }
-}
-
-/// Sends to the peer what `pack` builds from `source` until it has nothing more. False when the port has no room.
-#[inline]
-fn send_all<T>(
-    port: &mut impl Port,
-    peer: &Peer,
-    source: &mut T,
-    wants_to_send: impl Fn(&T) -> bool,
-    pack: impl Fn(&mut T, &mut [u8]) -> Option<usize>,
-) -> bool {
-    while wants_to_send(source) {
-        let mut packed = true;
-        let sent = port.send(peer, |out| {
-            pack(source, out).unwrap_or_else(|| {
-                packed = false;
-                0
-            })
-        });
-        if sent.is_err() {
-            return false;
-        }
-        if !packed {
-            break;
-        }
-    }
-    true
 }

@@ -1,4 +1,4 @@
-//! What arrived and was not taken, a counter each. None of these changed any state.
+//! What a shard's reception took and what it did not, a counter each. What was not taken changed no state.
 
 /// Everything refused at the door, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

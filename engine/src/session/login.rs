@@ -1,8 +1,8 @@
 //! Control datagrams: login, logout, and their answers (design of the session: SoupBinTCP packet bodies in MoldUDP64
 //! datagrams of a session of ten spaces). Passwords are checked elsewhere, by `verify`; this keeps who is waiting.
 
-use super::Ingress;
-use super::tokens::{NameSource, random_name, upstream_name};
+use super::tokens::{NameSource, random_name};
+use super::{Reception, Route};
 use crate::accounts::Accounts;
 use crate::accounts::attempts::{Proof, Source};
 use crate::accounts::verify::{Answer, Question, TICKETS_MAX, VerifierHandle};
@@ -11,18 +11,14 @@ use crate::core::Core;
 use crate::inputs::{CloseReason, Input, SessionId, SessionOpened};
 use crate::log::Lsn;
 use crate::log::writer::Log;
-use crate::session::downstream::Route;
 use netio::Peer;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use streams::ReceiveStream;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, Header, Packet, PacketWriter};
 use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest, login_reject_reason};
 
 /// Control replies that may wait for the port; older ones are dropped first, as clients ask again.
 const MAX_REPLIES: usize = 1024;
-/// Deep replays that may wait; clients ask again.
-const MAX_REPLAYS: usize = 1024;
 
 /// A SoupBinTCP body on its way to a client, once `lsn` is as durable as configured.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +71,6 @@ pub(super) struct LoginDesk {
     pub(super) names: NameSource,
     hasher: RandomState,
     replies: VecDeque<ControlReply>,
-    replays: VecDeque<(SessionId, u64, u64)>,
 }
 
 impl LoginDesk {
@@ -90,7 +85,6 @@ impl LoginDesk {
             names: Box::new(random_name),
             hasher,
             replies: VecDeque::with_capacity(MAX_REPLIES),
-            replays: VecDeque::with_capacity(MAX_REPLAYS),
         }
     }
 
@@ -130,17 +124,6 @@ impl LoginDesk {
         }
     }
 
-    pub fn request_replay(&mut self, session: SessionId, from: u64, until: u64) {
-        let waiting = self.replays.iter().any(|&(waiting, ..)| waiting == session);
-        if !waiting && self.replays.len() < MAX_REPLAYS {
-            self.replays.push_back((session, from, until));
-        }
-    }
-
-    pub fn take_replay(&mut self) -> Option<(SessionId, u64, u64)> {
-        self.replays.pop_front()
-    }
-
     fn fingerprint(&self, request: &LoginRequest) -> u64 {
         let mut bytes = [0; LoginRequest::LENGTH];
         request.write(&mut bytes);
@@ -148,7 +131,7 @@ impl LoginDesk {
     }
 }
 
-impl Ingress {
+impl Reception {
     pub(super) fn on_control<L: Log>(&mut self, peer: &Peer, payload: &[u8], now: Now, core: &mut Core<L>) {
         let body = match Packet::parse(payload) {
             Ok(packet) if packet.header == (Header { session: CONTROL_SESSION, sequence: 0, count: 1 }) => {
@@ -158,8 +141,8 @@ impl Ingress {
         };
         match body {
             Some(soupbintcp::Packet::LoginRequest(request)) => self.on_login(peer, &request, now, core),
-            Some(soupbintcp::Packet::LogoutRequest) => match self.bound.get(&peer.remote) {
-                Some(&session) => {
+            Some(soupbintcp::Packet::LogoutRequest) => match core.sessions.by_address(&peer.remote) {
+                Some(session) => {
                     self.counters.logouts += 1;
                     self.close(session, CloseReason::Logout, now, core);
                 }
@@ -172,12 +155,12 @@ impl Ingress {
 
     fn on_login<L: Log>(&mut self, peer: &Peer, request: &LoginRequest, now: Now, core: &mut Core<L>) {
         let fingerprint = self.login.fingerprint(request);
-        if let Some(&session) = self.bound.get(&peer.remote)
+        if let Some(session) = core.sessions.by_address(&peer.remote)
             && let Some(binding) = self.login.bindings.get(session as usize).copied().flatten()
             && binding.request == fingerprint
         {
             self.counters.logins_repeated += 1;
-            self.accept(Route::Datagrams(*peer), binding.session, binding.accepted, now, core);
+            self.accept(Route::Datagrams(*peer), binding.session, binding.accepted, core);
             return;
         }
         let same = |origin| matches!(origin, Route::Datagrams(other) if other.remote == peer.remote);
@@ -199,7 +182,7 @@ impl Ingress {
         now: Now,
         core: &mut Core<L>,
     ) -> bool {
-        let proof = if matches!(origin, Route::Gateway(_)) { Proof::ReturnPath } else { Proof::Nothing };
+        let proof = if matches!(origin, Route::Connection(_)) { Proof::ReturnPath } else { Proof::Nothing };
         let source = Source::new(source);
         let desk = &mut self.login;
         let account = desk.accounts.find(request.username);
@@ -277,7 +260,7 @@ impl Ingress {
         let wants_other = request.requested_session != ANY_SESSION
             && (known.is_none() || request.requested_session != name);
         let beyond = |next: u64| request.requested_sequence > next;
-        if wants_other || beyond(known.map_or(1, |session| core.egress.session(session).stream.next())) {
+        if wants_other || beyond(known.map_or(1, |session| core.sessions[session].downstream.stream.next())) {
             return self.refuse(pending.origin, NOT_AVAILABLE, core);
         }
         let session = known.unwrap_or(core.shard.sessions() as SessionId);
@@ -302,9 +285,8 @@ impl Ingress {
         }
         if known.is_none() {
             self.login.sessions[account as usize] = Some(session);
-            self.add_session(name, 1);
         }
-        let stream = &mut core.egress.session(session).stream;
+        let stream = &mut core.sessions[session].downstream.stream;
         let next = match request.requested_sequence {
             // "0 = start at most recent": for a session that has just begun, that is its beginning.
             0 if known.is_none() => 1,
@@ -314,7 +296,7 @@ impl Ingress {
         // What the window no longer holds is asked for as a gap, and then replayed from the journal; over TCP, where
         // there are no gaps, it is replayed at once or not to be had.
         let first = stream.first();
-        if next < first && !self.can_replay && matches!(pending.origin, Route::Gateway(_)) {
+        if next < first && !self.can_replay && matches!(pending.origin, Route::Connection(_)) {
             return self.refuse(pending.origin, NOT_AVAILABLE, core);
         }
         if stream.resume_from(next.max(first), now.monotonic_ns).is_err() {
@@ -326,66 +308,40 @@ impl Ingress {
         }
         self.login.bindings[session as usize] =
             Some(Binding { session, request: self.login.fingerprint(request), accepted });
-        self.unbind(session, pending.origin, core);
-        match pending.origin {
-            Route::Datagrams(peer) => {
-                // Another session may have been bound to this address and never logged out: it loses its binding.
-                if let Some(other) = self.bound.insert(peer.remote, session)
-                    && other != session
-                {
-                    self.bound.remove(&peer.remote);
-                    core.egress.session(other).route = Route::None;
-                    self.close(other, CloseReason::Administrative, now, core);
-                    self.bound.insert(peer.remote, session);
-                }
-            }
-            Route::Gateway(_) | Route::None => {}
-        }
-        core.egress.session(session).route = pending.origin;
+        self.bind(session, pending.origin, now, core);
         let next_upstream = core.shard.trader(session).map_or(1, |trader| trader.next_upstream);
-        let upstream = &mut self.sessions[session as usize];
-        upstream.receive.clear(&mut self.pool);
-        upstream.receive =
-            ReceiveStream::new(self.receive_config.clone(), upstream_name(&name), next_upstream);
+        core.sessions[session].upstream.receive.clear(&mut self.pool);
+        core.sessions.restart_upstream(session, next_upstream);
         self.counters.logins += 1;
-        self.accept(pending.origin, session, accepted, now, core);
+        self.accept(pending.origin, session, accepted, core);
     }
 
-    /// Takes the session from whoever had it: its binding moves.
-    fn unbind<L: Log>(&mut self, session: SessionId, new: Route, core: &Core<L>) {
-        match core.egress.route(session) {
-            Route::Datagrams(former) => {
-                self.bound.remove(&former.remote);
-            }
-            former @ Route::Gateway(_) if former != new => self.login.reply_end(former, core.last),
-            Route::Gateway(_) | Route::None => {}
+    /// The session takes this route from now on, whoever had it or had the address before.
+    fn bind<L: Log>(&mut self, session: SessionId, route: Route, now: Now, core: &mut Core<L>) {
+        let former = core.sessions.unbind(session);
+        if matches!(former, Route::Connection(_)) && former != route {
+            self.login.reply_end(former, core.last);
         }
+        // Another session may have been bound to this address and never logged out: it loses its binding.
+        if let Route::Datagrams(peer) = route
+            && let Some(other) = core.sessions.by_address(&peer.remote)
+        {
+            core.sessions.unbind(other);
+            self.close(other, CloseReason::Administrative, now, core);
+        }
+        core.sessions.bind(session, route);
     }
 
     /// Answers with Accepted, and with an acknowledgement that tells the next upstream sequence expected.
-    fn accept<L: Log>(
-        &mut self,
-        to: Route,
-        session: SessionId,
-        accepted: LoginAccepted,
-        now: Now,
-        core: &mut Core<L>,
-    ) {
+    fn accept<L: Log>(&mut self, to: Route, session: SessionId, accepted: LoginAccepted, core: &mut Core<L>) {
         self.login.reply(to, core.last, soupbintcp::Packet::LoginAccepted(accepted));
-        let upstream = &mut self.sessions[session as usize];
-        upstream.last_heard_ns = now.monotonic_ns;
-        if let Route::Gateway(connection) = to {
-            self.bind_gateway(
-                connection,
-                session,
-                accepted.sequence,
-                core.egress.session(session).stream.sent(),
-            );
-            core.egress.mark(session);
-            return;
+        if let Route::Connection(connection) = to {
+            return self.bind_connection(connection, session, accepted.sequence, core);
         }
+        let upstream = &mut core.sessions[session].upstream;
+        upstream.heard_ns = self.listened_ns;
         upstream.receive.request_ack();
-        core.egress.mark(session);
+        core.sessions.mark(session);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Session by token: a fixed table, open addressing at half load or less. Looked up for every datagram, never iterated.
+//! Session by token: open addressing at half load or less. Looked up for every datagram, never iterated.
 
 use crate::inputs::SessionId;
 use streams::SessionName;
@@ -7,6 +7,7 @@ use streams::SessionName;
 pub struct Tokens {
     slots: Box<[Slot]>,
     shift: u32,
+    used: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -23,7 +24,20 @@ impl Tokens {
         Self {
             slots: vec![Slot { token: [0; 9], session: EMPTY }; size].into_boxed_slice(),
             shift: 64 - size.trailing_zeros(),
+            used: 0,
         }
+    }
+
+    /// Makes room for so many sessions in all.
+    pub fn reserve(&mut self, sessions: usize) {
+        if sessions * 2 <= self.slots.len() {
+            return;
+        }
+        let mut larger = Self::with_capacity(sessions);
+        for slot in self.slots.iter().filter(|slot| slot.session != EMPTY) {
+            larger.insert_token(slot.token, slot.session);
+        }
+        *self = larger;
     }
 
     /// The session that one of whose streams has this name.
@@ -43,14 +57,21 @@ impl Tokens {
         }
     }
 
-    /// Adds a session; the owner adds no more than the capacity.
+    /// Adds a session. Half of the places stay empty: beyond that the table doubles.
     pub fn insert(&mut self, name: &SessionName, session: SessionId) {
-        let token = token(name);
+        if (self.used + 1) * 2 > self.slots.len() {
+            self.reserve(self.slots.len());
+        }
+        self.insert_token(token(name), session);
+    }
+
+    fn insert_token(&mut self, token: [u8; 9], session: SessionId) {
         let mut slot = self.home(&token);
         while self.slots[slot].session != EMPTY {
             slot = (slot + 1) & (self.slots.len() - 1);
         }
         self.slots[slot] = Slot { token, session };
+        self.used += 1;
     }
 
     #[inline]
@@ -106,7 +127,7 @@ mod tests {
 
     #[test]
     fn sessions_are_found_by_either_stream_and_by_no_other_name() {
-        let mut tokens = Tokens::with_capacity(1000);
+        let mut tokens = Tokens::with_capacity(8);
         let names: Vec<_> = (0..1000).map(|_| random_name(b'D').unwrap()).collect();
         for (session, name) in names.iter().enumerate() {
             tokens.insert(name, session as u32);

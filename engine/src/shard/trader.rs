@@ -1,5 +1,5 @@
 //! The shard's side of a session and of a firm: numbering, permissions, limits. Not the transport: addresses, windows
-//! and timers are the ingress's and egress's, and are not journaled.
+//! and timers are the session's, and are not journaled.
 
 use super::risk::Exposure;
 use crate::config::RiskConfig;

@@ -4,23 +4,22 @@ use super::broken::{self, Broken};
 use super::client::PASSWORD;
 use super::truth::Truth;
 use super::wiring::{Background, EnginePort, Life, Recording};
+use crate::accounts::Accounts;
 use crate::accounts::keyed::Key;
 use crate::accounts::verify::{Answer, Lanes, Question, VerifierHandle};
+use crate::assembly::{Assembly, Parts};
 use crate::clock::{Clock, Now};
-use crate::config::{Account, RiskConfig, SessionConfig};
-use crate::core::Core;
-use crate::history::recovery::{RecoveryError, attach, recover};
-use crate::inputs::{
-    FirmRight, FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Role, SessionId, kind,
+use crate::config::{
+    Account, Config, EngineConfig, FirmConfig, InstrumentConfig, JournalConfig, LimitsConfig, RiskConfig,
+    SessionConfig,
 };
-use crate::log::recovery::{Parts, assemble};
+use crate::core::Core;
+use crate::history::recovery::RecoveryError;
+use crate::inputs::SessionId;
+use crate::log::recovery::{self as log_recovery, assemble};
 use crate::log::writer::Log;
 use crate::log::{Durability, JournalError, Settings, SimStorage, Tail, Writer};
 use crate::runner::{Runner, SharedReport};
-use crate::session::downstream::Egress;
-use crate::session::{Accounts, Ingress};
-use crate::shard::Shard;
-use book::TradingState;
 use netio::Endpoint;
 use netio::idle::IdleStrategy;
 use netio::random::Random;
@@ -92,12 +91,20 @@ impl Engine {
     /// Recovers what the disk has, compares it with the truth, and goes on from there.
     pub fn start(setting: &Setting<'_>) -> Result<Self, StartError> {
         let failed = |what: &dyn ToString| StartError::Failed(what.to_string());
-        let Setting { network, storage, truth, durability, symbols, broken, .. } = *setting;
+        let Setting { network, storage, truth, durability, broken, .. } = *setting;
         if broken == Some(Broken::SkipCrc) {
             broken::reseal(storage, SHARD);
         }
-        let gated = durability == Durability::Disk;
-        let recovered = match recover(storage.clone(), SHARD, Egress::new(WINDOW_BYTES, gated, None)) {
+        let config = config(setting);
+        let started_ns = network.now_ns();
+        let mut assembly = Assembly::new(&config, SHARD as usize);
+        let mut random = Random::new(setting.seed ^ started_ns);
+        assembly.names = Box::new(move |first| {
+            let mut name = [first; 10];
+            name[1..].iter_mut().for_each(|byte| *byte = b'a' + random.below(26) as u8);
+            Ok(name)
+        });
+        let recovered = match assembly.recover(storage.clone()) {
             Ok(recovered) => recovered,
             Err(RecoveryError::Journal(error)) => return Err(error.into()),
             Err(error) => return Err(StartError::Refused(error)),
@@ -122,68 +129,46 @@ impl Engine {
             // One thread: `Recording` lets the others work while this one waits.
             stall_max: Duration::ZERO,
         };
-        let Parts { writer, preparer, syncer } = assemble(storage.clone(), SHARD, recovered.end, settings)?;
+        let log_recovery::Parts { writer, preparer, syncer } =
+            assemble(storage.clone(), SHARD, recovered.end, settings)?;
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);
         let background = Rc::new(RefCell::new(Background::new(preparer, syncer, PATIENCE)));
-        let mut log =
+        let log =
             Recording::new(writer, Rc::clone(&background), Rc::clone(truth), storage.clone(), last, late);
-        let started_ns = network.now_ns();
         let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
-        let mut core = match core {
-            Some(mut core) => {
-                if broken == Some(Broken::ForgetSequence) {
-                    core.egress = Egress::new(WINDOW_BYTES, gated, None);
-                    for session in 0..core.shard.sessions() {
-                        if let Some(trader) = core.shard.trader(session as SessionId) {
-                            core.egress.add_session(trader.name, 1);
-                        }
-                    }
+        if broken == Some(Broken::ForgetSequence)
+            && let Some(core) = &mut core
+        {
+            core.sessions = assembly.sessions();
+            for session in 0..core.shard.sessions() {
+                if let Some(trader) = core.shard.trader(session as SessionId) {
+                    core.sessions.add(trader.name, 1, trader.next_upstream);
                 }
-                attach(core, log)
             }
-            None => {
-                let genesis = genesis(symbols.len() as u32);
-                let mut buffer = [0; MAX_ENCODED];
-                let length = Input::Genesis(genesis).encode(&mut buffer);
-                let last = log
-                    .append(kind::GENESIS, timestamp_ns, &buffer[..length])
-                    .map_err(|error| failed(&error))?;
-                let egress = Egress::new(WINDOW_BYTES, gated, None);
-                Core { shard: Shard::new(genesis), egress, log, last, failure: None }
-            }
-        };
-        configure(&mut core, symbols, timestamp_ns).map_err(|what| failed(&what))?;
+        }
+        let mut core = assembly.core(core, log, timestamp_ns).map_err(|error| failed(&error))?;
+        assembly.configure(&mut core, timestamp_ns).map_err(|error| failed(&error))?;
         let accounts = Accounts::new(setting.users.iter().map(account).collect());
-        let config =
-            SessionConfig { max_sessions: MAX_SESSIONS, parked_datagrams: 64, ..SessionConfig::default() };
         let mut cookies = Random::new(setting.seed.wrapping_add(started_ns));
         let key = Key::from_bytes(std::array::from_fn(|_| cookies.below(256) as u8));
         let (verifier, questions, answers) = VerifierHandle::by_hand(key).map_err(|error| failed(&error))?;
-        let mut ingress = Ingress::new(&config, accounts, verifier);
-        let mut names = Random::new(setting.seed ^ started_ns);
-        ingress.set_names(Box::new(move |first| {
-            let mut name = [first; 10];
-            name[1..].iter_mut().for_each(|byte| *byte = b'a' + names.below(26) as u8);
-            Ok(name)
-        }));
-        ingress.adopt(&core, 0);
         let life = Rc::new(Life::default());
         let port = network.open(setting.endpoint).map_err(|error| failed(&error))?;
         let takes_duplicates = broken == Some(Broken::DropDedupe);
         let port = EnginePort::new(port, storage.clone(), Rc::clone(&life), takes_duplicates);
         let (_, requests) = RingBuffer::new(1);
-        let mut runner = Runner::new(
-            port,
-            ingress,
-            core,
-            Clock::new(recovered.last_timestamp_ns),
-            IdleStrategy::Spin,
-            gated,
-            Arc::default(),
-            SharedReport::default(),
+        let parts = Parts {
+            clock: Clock::new(recovered.last_timestamp_ns),
+            accounts,
+            verifier,
+            stop: Arc::default(),
+            report: SharedReport::default(),
             requests,
-            None,
-        );
+            replays: None,
+            gateway: None,
+            publisher: None,
+        };
+        let mut runner = assembly.runner(port, core, parts);
         runner.begin();
         Ok(Self { runner, background, questions, answers, life, started_ns, torn })
     }
@@ -211,43 +196,44 @@ impl Engine {
     }
 }
 
-fn genesis(max_instruments: u32) -> Genesis {
-    Genesis {
-        shard: SHARD as u16,
-        utc_offset_seconds: 0,
-        max_orders: 4_096,
-        max_price_levels: 256,
-        max_sessions: MAX_SESSIONS as u32,
-        max_instruments,
-        feed_session: *b"FSIMULATED",
+/// What an operator would write for it.
+fn config(setting: &Setting<'_>) -> Config {
+    let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    let symbols: Vec<String> = setting.symbols.iter().map(|symbol| name(symbol)).collect();
+    let firm = FirmConfig {
+        name: name(&FIRM),
+        risk: RiskConfig::default(),
+        restricted: Vec::new(),
+        market_maker: symbols.clone(),
+        primary_market_maker: Vec::new(),
+    };
+    let instrument = |symbol| InstrumentConfig {
+        symbol,
+        tick: 100,
+        lot: 1,
+        max_quantity: 999_999,
+        reference_price: 1_000_000,
+        collar_basis_points: 0,
+        shard: None,
+    };
+    Config {
+        engine: EngineConfig { idle: IdleStrategy::Spin, ..EngineConfig::default() },
+        session: SessionConfig {
+            max_sessions: MAX_SESSIONS,
+            resend_window_bytes: WINDOW_BYTES,
+            parked_datagrams: 64,
+            ..SessionConfig::default()
+        },
+        journal: JournalConfig { durability: setting.durability, ..JournalConfig::default() },
+        limits: LimitsConfig {
+            max_orders: 4_096,
+            max_price_levels: 256,
+            max_instruments: symbols.len() as u32,
+        },
+        instruments: symbols.into_iter().map(instrument).collect(),
+        firms: vec![firm],
+        ..Config::default()
     }
-}
-
-fn configure<L: Log>(core: &mut Core<L>, symbols: &[[u8; 8]], timestamp_ns: u64) -> Result<(), String> {
-    if !core.shard.has_firm(&FIRM) {
-        let firm = Input::Firm { firm: FIRM, risk: RiskConfig::default() };
-        core.input(&firm, timestamp_ns).map_err(|error| error.to_string())?;
-    }
-    for &symbol in symbols {
-        if core.shard.has_symbol(&symbol) {
-            continue;
-        }
-        let instrument = InstrumentInput {
-            symbol,
-            tick: 100,
-            lot: 1,
-            max_quantity: 999_999,
-            reference_price: 1_000_000,
-            collar_basis_points: 0,
-            state: TradingState::Open,
-        };
-        let mut rights = Vec::new();
-        FirmRights::push(&mut rights, FirmRight { firm: FIRM, restricted: false, role: Role::MarketMaker });
-        let rights = FirmRights::new(&rights).map_err(|error| error.to_string())?;
-        core.input(&Input::Instrument(instrument, rights), timestamp_ns)
-            .map_err(|error| error.to_string())?;
-    }
-    core.failure.take().map_or(Ok(()), |failure| Err(failure.to_string()))
 }
 
 fn account(user: &[u8; 6]) -> Account {
@@ -270,7 +256,7 @@ fn compare<L: Log>(core: &mut Core<L>, truth: &Truth) -> Result<(), String> {
         ));
     }
     for session in 0..core.shard.sessions() {
-        let stream = &core.egress.session(session as SessionId).stream;
+        let stream = &core.sessions[session as SessionId].downstream.stream;
         let expected = &truth.sessions[session].downstream;
         if stream.next() != expected.len() as u64 + 1 {
             return Err(format!(

@@ -2,9 +2,9 @@
 //! them and checks throughout. The engine is the real one ([`engine`] wires it); nothing here is on its order path.
 //!
 //! ```text
-//!  client ─┐                ┌─ Ingress ─ Core ─ Egress ─┐
-//!  client ─┼─ SimNetwork ───┤        Recording           ├── virtual clock (world)
-//!  client ─┘                └─ Writer ── SimStorage ────┘
+//!  client ─┐                ┌─ Reception ─ Core ─ Sessions ─┐
+//!  client ─┼─ SimNetwork ───┤          Recording             ├── virtual clock (world)
+//!  client ─┘                └─ Writer ──── SimStorage ──────┘
 //!                                │
 //!                             Truth: what the journal was given, replayed by a second shard and a naive book
 //! ```

@@ -1,11 +1,11 @@
 //! Starts a shard's market data: its publisher, and the threads that help receivers. What they do is `crate::feed`'s business.
 
 use super::{Engine, ports};
-use crate::config::{Config, Durability};
+use crate::accounts::Accounts;
+use crate::config::Config;
 use crate::core::Core;
 use crate::feed::{self, JournalSource, Publisher};
 use crate::log::writer::Log;
-use crate::session::Accounts;
 
 impl Engine {
     /// The shard's way to publish its feed, if anyone is to receive it, and the threads that help receivers.
@@ -21,7 +21,7 @@ impl Engine {
             return Ok(None);
         }
         let (session, next) = (core.shard.genesis.feed_session, core.shard.next_feed());
-        core.egress.feed = Some(feed::stream(config.feed.window_bytes, session, next));
+        core.sessions.set_feed(feed::stream(config.feed.window_bytes, session, next));
         let tap = if feed::is_followed(&config.feed) {
             let (writer, reader) = feed::tap::tap(config.feed.window_bytes);
             self.feeds.push(feed::start(config, shard, session, next, reader, accounts, journal)?);
@@ -30,8 +30,7 @@ impl Engine {
             None
         };
         let receivers = ports::receivers(config, shard, self._device.is_some())?;
-        let gated = config.journal.durability == Durability::Disk;
         let spacing_ns = u64::from(config.feed.spacing_us) * 1000;
-        Ok(Some(Publisher::new(receivers, tap, next, gated, spacing_ns)))
+        Ok(Some(Publisher::new(receivers, tap, next, spacing_ns)))
     }
 }

@@ -2,24 +2,22 @@
 
 use super::Engine;
 use crate::config::Config;
-use crate::gateway;
-use crate::session::Ingress;
+use crate::gateway::{self, GatewayLink};
 use std::time::Duration;
 
 impl Engine {
+    /// The shard's end of its gateway.
     pub(super) fn start_gateway(
         &mut self,
         config: &Config,
         shard: usize,
-        ingress: &mut Ingress,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<GatewayLink>> {
         if config.gateway.listen.is_none() && config.gateway.drop_copy_listen.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let (shard_end, gateway_end) = gateway::rings();
         let timeout = Duration::from_secs(config.session.timeout_seconds);
         self.gateways.push(gateway::start(&config.gateway, shard, timeout, gateway_end)?);
-        ingress.set_gateway(shard_end, config.gateway.max_connections);
-        Ok(())
+        Ok(Some(shard_end))
     }
 }

@@ -1,9 +1,7 @@
 //! From a configuration to running shards and back: the order in which parts start and stop. Each part has a file of its own.
 
-mod configure;
 mod feed;
 mod gateway;
-mod genesis;
 mod journal;
 mod ports;
 mod shards;
@@ -14,6 +12,7 @@ pub use threads::pin;
 use crate::accounts::verify::Verifier;
 use crate::accounts::{Accounts, LoginSettings};
 use crate::admin::{AdminServer, ShardHandle};
+use crate::assembly::symbols_of;
 use crate::config::{Config, Durability};
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
@@ -22,9 +21,8 @@ use crate::history::snapshot::thread::{SnapshotRequest, Snapshots};
 use crate::log::Background;
 use crate::runner::{RunError, SharedReport};
 use anyhow::Context;
-use configure::symbols_of;
 use ports::Ports;
-use shards::Parts;
+use shards::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -69,7 +67,7 @@ impl Engine {
             Verifier::start(&accounts, config.engine.shards, &LoginSettings::of(config))
                 .context("cannot start the threads that verify passwords")?;
         let mut handles = Vec::new();
-        let mut parts = Vec::new();
+        let mut shared = Vec::new();
         for (shard, verifier) in verifiers.into_iter().enumerate() {
             let report = SharedReport::default();
             let snapshot = SnapshotRequest::default();
@@ -80,12 +78,12 @@ impl Engine {
                 ports.labels(config, shard),
             );
             handles.push(handle);
-            parts.push(Parts { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
+            shared.push(Shared { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
         }
         let mut engine = Self {
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
-            reports: parts.iter().map(|part| part.report.clone()).collect(),
+            reports: shared.iter().map(|shared: &Shared| shared.report.clone()).collect(),
             journals: Vec::new(),
             replays: Vec::new(),
             snapshots: Vec::new(),
@@ -101,11 +99,11 @@ impl Engine {
             .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles, ports.verdicts()))
             .transpose()?;
         match ports {
-            Ports::Udp(ports) => engine.start_shards(config, ports, parts)?,
+            Ports::Udp(ports) => engine.start_shards(config, ports, shared)?,
             #[cfg(feature = "xdp")]
             Ports::Xdp(device, ports) => {
                 engine._device = Some(device);
-                engine.start_shards(config, ports, parts)?;
+                engine.start_shards(config, ports, shared)?;
             }
         }
         Ok(engine)

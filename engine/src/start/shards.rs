@@ -1,24 +1,23 @@
-//! Puts the parts of each shard together and hands them to its thread. How each part is made is in the files beside this.
+//! Builds each shard and hands it to its thread. How its parts are made is in the files beside this.
 
-use super::configure::configure;
-use super::genesis::new_core;
 use super::journal::{JournalReaders, Journaled};
 use super::{Engine, ports};
+use crate::accounts::Accounts;
 use crate::accounts::verify::VerifierHandle;
 use crate::admin::AdminRequest;
+use crate::assembly::{Assembly, Parts};
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::history::snapshot::thread::SnapshotRequest;
 use crate::log::writer::{Log, NoJournal};
-use crate::runner::{Runner, SharedReport};
-use crate::session::{Accounts, Ingress};
+use crate::runner::SharedReport;
 use netio::Port;
 use rtrb::Consumer;
 use std::sync::Arc;
 
-/// What a shard's thread is made of, but for its port.
-pub(super) struct Parts {
+/// What a shard shares with the rest of the process.
+pub(super) struct Shared {
     pub shard: usize,
     pub accounts: Accounts,
     pub verifier: VerifierHandle,
@@ -32,18 +31,20 @@ impl Engine {
         &mut self,
         config: &Config,
         ports: Vec<P>,
-        parts: Vec<Parts>,
+        shared: Vec<Shared>,
     ) -> anyhow::Result<()> {
-        for (port, part) in ports.into_iter().zip(parts) {
+        for (port, shared) in ports.into_iter().zip(shared) {
+            let mut assembly = Assembly::new(config, shared.shard);
             match config.journal.durability {
                 Durability::Memory => {
-                    let core = new_core(config, part.shard, NoJournal::default())?;
-                    self.start_shard(config, port, part, core, 0, None)?;
+                    let mut clock = Clock::new(0);
+                    let core = assembly.core(None, NoJournal::default(), clock.now().timestamp_ns)?;
+                    self.start_shard(assembly, port, shared, core, clock, None)?;
                 }
                 Durability::Process | Durability::Disk => {
-                    let Journaled { core, last_timestamp_ns, readers } =
-                        self.start_journal(config, part.shard, part.snapshot.clone())?;
-                    self.start_shard(config, port, part, core, last_timestamp_ns, Some(readers))?;
+                    let Journaled { core, clock, readers } =
+                        self.start_journal(&mut assembly, shared.snapshot.clone())?;
+                    self.start_shard(assembly, port, shared, core, clock, Some(readers))?;
                 }
             }
         }
@@ -52,39 +53,22 @@ impl Engine {
 
     fn start_shard<P: Port + Send + 'static, L: Log + Send + 'static>(
         &mut self,
-        config: &Config,
+        assembly: Assembly<'_>,
         port: P,
-        part: Parts,
+        shared: Shared,
         mut core: Core<L>,
-        last_timestamp_ns: u64,
+        mut clock: Clock,
         readers: Option<JournalReaders>,
     ) -> anyhow::Result<()> {
-        let Parts { shard, accounts, verifier, report, requests, .. } = part;
-        let mut clock = Clock::new(last_timestamp_ns);
-        let now = clock.now();
+        let Assembly { config, shard, .. } = assembly;
+        let Shared { accounts, verifier, report, requests, .. } = shared;
         let (replays, source) = readers.map(|readers| (readers.replays, readers.source)).unzip();
         let publisher = self.start_feed(config, shard, &mut core, &accounts, source)?;
-        configure(config, shard, &mut core, now.timestamp_ns)?;
-        let mut ingress = Ingress::new(&config.session, accounts, verifier);
-        ingress.adopt(&core, now.monotonic_ns);
-        ingress.can_replay = replays.is_some();
-        self.start_gateway(config, shard, &mut ingress)?;
+        assembly.configure(&mut core, clock.now().timestamp_ns)?;
+        let gateway = self.start_gateway(config, shard)?;
         tracing::info!(shard, address = %ports::address(config, shard), "listening");
-        let mut runner = Runner::new(
-            port,
-            ingress,
-            core,
-            clock,
-            config.engine.idle,
-            config.journal.durability == Durability::Disk,
-            Arc::clone(&self.stop),
-            report,
-            requests,
-            replays,
-        );
-        if let Some(publisher) = publisher {
-            runner.set_publisher(publisher);
-        }
-        self.spawn(shard, config.engine.cores.get(shard).copied(), runner)
+        let stop = Arc::clone(&self.stop);
+        let parts = Parts { clock, accounts, verifier, stop, report, requests, replays, gateway, publisher };
+        self.spawn(shard, config.engine.cores.get(shard).copied(), assembly.runner(port, core, parts))
     }
 }

@@ -14,7 +14,7 @@ use engine::inputs::{
 use engine::log::recovery::assemble;
 use engine::log::sim::Faults;
 use engine::log::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage, Storage};
-use engine::session::downstream::Egress;
+use engine::session::Sessions;
 use engine::shard::{Shard, state_hash};
 use std::path::Path;
 use streams::Run;
@@ -31,8 +31,8 @@ const LAST: Lsn = Lsn(26);
 const STATE: u64 = 0xe348_82de_d867_72e4;
 const MESSAGES: u64 = 0x920c_7524_e20a_f75e;
 
-fn egress() -> Egress {
-    Egress::new(1 << 16, false, None)
+fn sessions() -> Sessions {
+    Sessions::new(1 << 16, Durability::Process)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_shard_that_version_1_wrote_is_recovered() {
         write_fixture();
     }
     let files = FileStorage::read_only(Path::new(FIXTURE));
-    let recovered = recover(files.clone(), SHARD, egress()).unwrap();
+    let recovered = recover(files.clone(), SHARD, sessions()).unwrap();
     assert_eq!((recovered.snapshot, recovered.end.last), (SNAPSHOT, LAST));
     assert_eq!(recovered.records_replayed, LAST.0 - SNAPSHOT.0);
     assert_eq!(format!("{:#018x}", recovered.core.unwrap().shard.state_hash()), format!("{STATE:#018x}"));
@@ -50,12 +50,12 @@ fn a_shard_that_version_1_wrote_is_recovered() {
     for name in files.list().unwrap().iter().filter(|name| name.ends_with(".seg")) {
         journal.put(name, std::fs::read(Path::new(FIXTURE).join(name)).unwrap());
     }
-    let recovered = recover(journal, SHARD, egress()).unwrap();
+    let recovered = recover(journal, SHARD, sessions()).unwrap();
     assert_eq!((recovered.snapshot, recovered.records_replayed), (Lsn(0), LAST.0));
-    let mut core = recovered.core.unwrap();
+    let core = recovered.core.unwrap();
     let mut told = Vec::new();
-    for session in 0..core.egress.sessions() {
-        let stream = &core.egress.session(session as u32).stream;
+    for session in 0..core.sessions.len() {
+        let stream = &core.sessions[session as u32].downstream.stream;
         for sequence in stream.first()..stream.next() {
             told.extend_from_slice(stream.message(sequence).unwrap());
         }
@@ -160,7 +160,7 @@ fn write_fixture() {
     let length = Input::Genesis(genesis).encode(&mut encoded);
     let last = parts.writer.append(kind::GENESIS, NOON_NS, &encoded[..length]).unwrap();
     let log = parts.writer;
-    let mut core = Core { shard: Shard::new(genesis), egress: egress(), log, last, failure: None };
+    let mut core = Core { shard: Shard::new(genesis), sessions: sessions(), log, last, failure: None };
     let mut next = [1; 3];
     for (step, timestamp_ns) in steps().iter().zip((NOON_NS..).step_by(1_000_000_007)) {
         match step {

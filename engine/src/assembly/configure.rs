@@ -50,7 +50,7 @@ pub(super) fn configure<L: Log>(
     }
 }
 
-pub(super) fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {
+pub fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {
     (0..config.instruments.len())
         .filter(|&index| config.shard_of(index) == shard)
         .map(|index| padded(&config.instruments[index].symbol))

@@ -1,0 +1,195 @@
+//! Sessions over datagrams: what arrives becomes inputs, what the two streams have to say becomes datagrams. Not logins.
+
+use super::{Reception, Route, Session, Upstream};
+use crate::clock::Now;
+use crate::core::Core;
+use crate::history::replica::Messages;
+use crate::inputs::SessionId;
+use crate::log::writer::Log;
+use netio::{Peer, Port};
+use streams::{Kind, ParkingPool, Received, RequestOutcome, classify};
+use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
+
+impl Reception {
+    /// Takes one datagram; whatever it leads to is in the core when this returns.
+    #[inline]
+    pub fn on_datagram<L: Log>(&mut self, peer: &Peer, payload: &[u8], now: Now, core: &mut Core<L>) {
+        self.counters.datagrams += 1;
+        let Ok(header) = Header::read(payload) else {
+            self.counters.short += 1;
+            return;
+        };
+        let Some(id) = core.sessions.by_token(&header.session) else {
+            if header.session == CONTROL_SESSION {
+                return self.on_control(peer, payload, now, core);
+            }
+            self.counters.unknown_token += 1;
+            return;
+        };
+        let session = &mut core.sessions[id];
+        match session.route {
+            Route::Datagrams(bound) if bound.remote == peer.remote => {}
+            _ => {
+                self.counters.foreign_source += 1;
+                return;
+            }
+        }
+        let kind =
+            classify(&header, payload.len(), session.downstream.name(), session.upstream.receive.session());
+        let accepted = match kind {
+            Kind::Stream => self.on_messages(id, &header, &payload[HEADER_LENGTH..], now, core),
+            Kind::Acknowledgement => {
+                session.downstream.stream.on_ack(header.sequence, now.monotonic_ns);
+                true
+            }
+            Kind::Request => {
+                let outcome = session.downstream.stream.on_request(header.sequence, header.count);
+                if let RequestOutcome::TooOld { from, until } = outcome {
+                    self.counters.replays += 1;
+                    self.request_replay(id, from, until);
+                }
+                true
+            }
+            Kind::Foreign | Kind::Malformed => {
+                self.counters.malformed += 1;
+                false
+            }
+        };
+        if accepted {
+            let session = &mut core.sessions[id];
+            session.upstream.heard_ns = self.listened_ns;
+            // Past the kernel nobody else follows a client, or its router, to another MAC or VLAN.
+            session.route = Route::Datagrams(*peer);
+            core.sessions.mark(id);
+        }
+    }
+
+    /// Messages of the client, or its heartbeat: what is next in order goes to the core. False when it was refused.
+    #[inline]
+    fn on_messages<L: Log>(
+        &mut self,
+        id: SessionId,
+        header: &Header,
+        blocks: &[u8],
+        now: Now,
+        core: &mut Core<L>,
+    ) -> bool {
+        let receive = &mut core.sessions[id].upstream.receive;
+        match receive.take(header, blocks, now.monotonic_ns, &mut self.pool) {
+            Ok(run) => core.messages(id, &run, now.timestamp_ns),
+            Err(Received::Delivered(_) | Received::Heartbeat | Received::Ended) => return true,
+            Err(Received::Duplicate) => {
+                self.counters.duplicate += 1;
+                return true;
+            }
+            Err(Received::Parked) => {
+                self.counters.parked += 1;
+                return true;
+            }
+            Err(Received::Dropped) => {
+                self.counters.parking_full += 1;
+                return true;
+            }
+            Err(Received::FarAhead) => {
+                self.counters.far_ahead += 1;
+                return false;
+            }
+            Err(Received::Malformed) => {
+                self.counters.malformed += 1;
+                return false;
+            }
+        }
+        while let Some(run) = core.sessions[id].upstream.receive.take_parked(&mut self.pool) {
+            core.messages(id, &run, now.timestamp_ns);
+        }
+        core.sessions[id].upstream.receive.taken(now.monotonic_ns);
+        true
+    }
+}
+
+/// Sends what the session's two streams have to say, as far as it was released. False when the port has no room for more.
+#[inline]
+pub(super) fn send<P: Port>(
+    session: &mut Session,
+    peer: &Peer,
+    pool: &ParkingPool,
+    now: Now,
+    port: &mut P,
+) -> bool {
+    let Session { upstream, downstream, .. } = session;
+    let limit = downstream.released;
+    send_all(
+        port,
+        peer,
+        &mut downstream.stream,
+        |stream| stream.wants_to_send(limit),
+        |stream, out| stream.pack(now.monotonic_ns, limit, out),
+    ) && send_all(
+        port,
+        peer,
+        upstream,
+        |upstream| upstream.receive.wants_to_send(),
+        |upstream, out| upstream.pack(pool, out),
+    )
+}
+
+impl Upstream {
+    /// Builds the next acknowledgement, no further than was released, or the next request for what is missing.
+    #[inline]
+    fn pack(&mut self, pool: &ParkingPool, out: &mut [u8]) -> Option<usize> {
+        let length = self.receive.pack(pool, out)?;
+        if let Ok(header) = Header::read(out)
+            && header.count == HEARTBEAT
+            && header.sequence > self.released
+        {
+            self.ack_owed = true;
+            Header { sequence: self.released, ..header }.write(out);
+        }
+        Some(length)
+    }
+}
+
+/// Sends to the peer what `pack` builds from `source` until it has nothing more. False when the port has no room.
+#[inline]
+fn send_all<T>(
+    port: &mut impl Port,
+    peer: &Peer,
+    source: &mut T,
+    wants_to_send: impl Fn(&T) -> bool,
+    pack: impl Fn(&mut T, &mut [u8]) -> Option<usize>,
+) -> bool {
+    while wants_to_send(source) {
+        let mut packed = true;
+        let sent = port.send(peer, |out| {
+            pack(source, out).unwrap_or_else(|| {
+                packed = false;
+                0
+            })
+        });
+        if sent.is_err() {
+            return false;
+        }
+        if !packed {
+            break;
+        }
+    }
+    true
+}
+
+/// Messages from the log, as far as they were released and the port has room; what is lost is asked for again.
+pub(super) fn send_replayed<P: Port>(session: &Session, peer: &Peer, messages: &Messages, port: &mut P) {
+    let name = *session.downstream.name();
+    let room = port.max_payload() - HEADER_LENGTH;
+    let mut next = messages.first;
+    while let Some((blocks, count)) = messages.blocks_between(next, session.downstream.released, room) {
+        let sent = port.send(peer, |out| {
+            Header { session: name, sequence: next, count }.write(out);
+            out[HEADER_LENGTH..HEADER_LENGTH + blocks.len()].copy_from_slice(blocks);
+            HEADER_LENGTH + blocks.len()
+        });
+        if sent.is_err() {
+            return;
+        }
+        next += u64::from(count);
+    }
+}

@@ -56,7 +56,11 @@ impl Duplex {
                 let blocks = &payload[HEADER_LENGTH..];
                 Event::Received(self.receive.on_datagram(&header, blocks, now_ns, pool, deliver))
             }
-            Kind::Acknowledgement => Event::Acknowledged(self.send.on_ack(header.sequence, now_ns)),
+            Kind::Acknowledgement => {
+                let progress = self.send.on_ack(header.sequence, now_ns);
+                self.receive.set_round_trip(self.send.round_trip());
+                Event::Acknowledged(progress)
+            }
             Kind::Request => Event::Requested(self.send.on_request(header.sequence, header.count)),
             Kind::Foreign => Event::Foreign,
             Kind::Malformed => Event::Malformed,

@@ -20,6 +20,7 @@ mod duplex;
 mod parking;
 mod receive;
 mod ring;
+mod rtt;
 mod run;
 mod send;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYL
 pub use duplex::{Duplex, Event};
 pub use parking::ParkingPool;
 pub use receive::{ReceiveConfig, ReceiveStatistics, ReceiveStream, Received};
+pub use rtt::RoundTrip;
 pub use run::{BadBlocks, Messages, Run};
 pub use send::{
     NotRetained, Probe, PushError, RequestOutcome, Retention, SendConfig, SendStatistics, SendStream,

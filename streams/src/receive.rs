@@ -3,6 +3,7 @@
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 use super::parking::{Insert, Parked, ParkingPool};
+use super::rtt::RoundTrip;
 use super::run::Run;
 use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 
@@ -22,7 +23,8 @@ pub struct ReceiveConfig {
     pub ack_delay_ns: u64,
     /// How long a new hole may close by itself (reordering) before it is asked for.
     pub reorder_grace_ns: u64,
-    /// First repetition of a request; doubles up to the maximum while nothing arrives.
+    /// First repetition of a request, or a round trip if that is known to take longer; doubles up to the maximum while nothing
+    /// arrives.
     pub retry_ns: u64,
     pub retry_ns_max: u64,
 }
@@ -112,6 +114,10 @@ pub struct ReceiveStream {
     /// When to ask again for everything missing.
     retry_at: u64,
     retry_ns: u64,
+    /// What `retry_ns` begins with: as long as an answer takes.
+    answer_ns: u64,
+    /// When a duplicate was last answered: once per round trip is enough.
+    duplicate_answered_at: u64,
     /// A round of requests in progress: where it goes on, and how many are left. `u64::MAX`: none.
     round_cursor: u64,
     round_left: u32,
@@ -136,6 +142,8 @@ impl ReceiveStream {
             fresh_at: u64::MAX,
             retry_at: u64::MAX,
             retry_ns: config.retry_ns,
+            answer_ns: config.retry_ns,
+            duplicate_answered_at: 0,
             round_cursor: u64::MAX,
             round_left: 0,
             statistics: ReceiveStatistics::default(),
@@ -226,8 +234,7 @@ impl ReceiveStream {
         if run.end() <= self.next {
             self.statistics.duplicates += 1;
             self.statistics.duplicate_messages += u64::from(run.count);
-            // The peer sends what we have: it lost our acknowledgement.
-            self.ack_due = true;
+            self.on_duplicate(now_ns);
             return Err(Received::Duplicate);
         }
         self.statistics.datagrams += 1;
@@ -274,7 +281,7 @@ impl ReceiveStream {
             self.ack_at = now_ns.saturating_add(self.config.ack_delay_ns);
         }
         if self.retry_at != u64::MAX || self.fresh_at != u64::MAX {
-            self.retry_ns = self.config.retry_ns;
+            self.retry_ns = self.answer_ns;
             if self.next >= self.highest {
                 self.retry_at = u64::MAX;
                 self.fresh_at = u64::MAX;
@@ -282,6 +289,26 @@ impl ReceiveStream {
             } else if self.retry_at != u64::MAX {
                 self.retry_at = now_ns.saturating_add(self.retry_ns);
             }
+        }
+    }
+
+    /// The peer sends what we have: it lost our acknowledgement, or could not wait for it. Several in a round trip have one cause.
+    #[cold]
+    fn on_duplicate(&mut self, now_ns: u64) {
+        let answer_at = self.duplicate_answered_at.saturating_add(self.answer_ns);
+        if now_ns >= answer_at {
+            self.duplicate_answered_at = now_ns;
+            self.ack_due = true;
+        } else {
+            self.ack_at = self.ack_at.min(answer_at);
+        }
+    }
+
+    /// Answers take this long at most, as the session's other stream has measured.
+    #[inline]
+    pub fn set_round_trip(&mut self, round_trip: RoundTrip) {
+        if let Some(timeout_ns) = round_trip.timeout_ns() {
+            self.answer_ns = timeout_ns.clamp(self.config.retry_ns, self.config.retry_ns_max);
         }
     }
 

@@ -13,6 +13,7 @@
 use wire::moldudp64::{BLOCK_HEADER_LENGTH, END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 use super::ring::BlockRing;
+use super::rtt::RoundTrip;
 use super::{NANOSECONDS_PER_SECOND, PROBE_BYTES, SessionName, WINDOW_MESSAGES};
 
 /// Ranges that may wait for retransmission at once. A receiver asks for several holes in one round; more are asked for again.
@@ -49,8 +50,11 @@ pub struct SendConfig {
     /// With [`Retention::Block`]: messages that may be unacknowledged. At most the receiver's window.
     pub window_messages: u64,
     pub probe: Probe,
-    /// First probe after this time without an acknowledgement; must exceed the receiver's `ack_delay_ns`. Doubles up to the maximum.
-    pub probe_timeout_ns: u64,
+    /// First probe after this time without an acknowledgement, before a round trip was measured.
+    pub probe_timeout_ns_initial: u64,
+    /// Afterwards: as long as a round trip is measured to take at most (RFC 6298), within these. The minimum must exceed the
+    /// receiver's `ack_delay_ns`. Each probe without an answer doubles it.
+    pub probe_timeout_ns_min: u64,
     pub probe_timeout_ns_max: u64,
     /// Silence after which a heartbeat is sent.
     pub heartbeat_interval_ns: u64,
@@ -69,7 +73,9 @@ impl SendConfig {
             retention: Retention::Overwrite,
             window_messages: u64::MAX,
             probe: Probe::Heartbeat,
-            probe_timeout_ns: 5_000_000,
+            // Two engines that both have to be scheduled answer within this; a path that takes longer is probed once too often.
+            probe_timeout_ns_initial: 20_000_000,
+            probe_timeout_ns_min: 5_000_000,
             probe_timeout_ns_max: NANOSECONDS_PER_SECOND,
             heartbeat_interval_ns: NANOSECONDS_PER_SECOND,
             retransmit_bytes_per_second: 16 * 1024 * 1024,
@@ -167,6 +173,10 @@ pub struct SendStream {
     silent_since: u64,
     probe_at: u64,
     probe_timeout_ns: u64,
+    /// The round trip as measured, and what is being timed: the sequence that ends it, and when it began. Nothing that was sent
+    /// twice is timed, as its acknowledgement may be the first one's.
+    round_trip: RoundTrip,
+    timed: Option<(u64, u64)>,
     retransmit: [Range; RETRANSMIT_RANGES],
     retransmit_count: usize,
     /// Retransmission budget in bytes, and when it was last topped up.
@@ -195,7 +205,9 @@ impl SendStream {
             heartbeat_due: false,
             silent_since: now_ns,
             probe_at: u64::MAX,
-            probe_timeout_ns: config.probe_timeout_ns,
+            probe_timeout_ns: config.probe_timeout_ns_initial,
+            round_trip: RoundTrip::default(),
+            timed: None,
             retransmit: [Range::default(); RETRANSMIT_RANGES],
             retransmit_count: 0,
             budget_bytes: config.retransmit_burst_bytes,
@@ -303,7 +315,8 @@ impl SendStream {
         self.acked = sequence;
         self.retransmit_count = 0;
         self.probe_at = u64::MAX;
-        self.probe_timeout_ns = self.config.probe_timeout_ns;
+        self.probe_timeout_ns = self.timeout_ns();
+        self.timed = None;
         self.silent_since = now_ns;
         Ok(())
     }
@@ -317,11 +330,30 @@ impl SendStream {
         let progress = sequence.saturating_sub(self.acked);
         if progress > 0 {
             self.acked = sequence;
-            self.probe_timeout_ns = self.config.probe_timeout_ns;
+            if let Some((end, began)) = self.timed
+                && sequence >= end
+            {
+                self.round_trip.sample(now_ns.saturating_sub(began));
+                self.timed = None;
+                // Only a sample undoes doubling: what was sent twice says nothing of how long to wait (Karn).
+                self.probe_timeout_ns = self.timeout_ns();
+            }
             self.probe_at =
                 if self.acked < self.sent { now_ns.saturating_add(self.probe_timeout_ns) } else { u64::MAX };
         }
         progress
+    }
+
+    /// How long an acknowledgement takes at most, as far as is known.
+    fn timeout_ns(&self) -> u64 {
+        let (min, max) = (self.config.probe_timeout_ns_min, self.config.probe_timeout_ns_max);
+        self.round_trip.timeout_ns().map_or(self.config.probe_timeout_ns_initial, |ns| ns.clamp(min, max))
+    }
+
+    /// The round trip as acknowledgements show it; the other stream of the session takes the same way.
+    #[inline]
+    pub fn round_trip(&self) -> RoundTrip {
+        self.round_trip
     }
 
     /// The peer lacks `count` messages from `sequence` on.
@@ -348,6 +380,9 @@ impl SendStream {
     fn queue_retransmission(&mut self, mut range: Range) -> RequestOutcome {
         if range.from >= range.until {
             return RequestOutcome::Nothing;
+        }
+        if self.timed.is_some_and(|(end, _)| range.from < end) {
+            self.timed = None;
         }
         let mut index = 0;
         while index < self.retransmit_count {
@@ -407,6 +442,9 @@ impl SendStream {
         self.statistics.datagrams += 1;
         self.statistics.messages += packed_to - self.sent;
         self.sent = packed_to;
+        if self.timed.is_none() {
+            self.timed = Some((packed_to, now_ns));
+        }
         self.silent_since = now_ns;
         self.heartbeat_due &= self.ended;
         if self.probe_at == u64::MAX {

@@ -267,9 +267,9 @@ fn an_unacknowledged_tail_is_probed_with_doubling_pauses_until_progress() {
         let (header, _) = pack(&mut stream, now, u64::MAX).unwrap();
         assert_eq!((header.sequence, header.count), (3, HEARTBEAT));
     }
-    assert_eq!(pauses, [5, 10, 20, 40, 80]);
+    assert_eq!(pauses, [20, 40, 80, 160, 320]);
     assert_eq!(stream.on_ack(2, now), 1);
-    assert_eq!(stream.next_deadline(), now + 5 * MS);
+    assert_eq!(stream.next_deadline(), now + 640 * MS, "what was timed is still on its way: no sample yet");
     assert_eq!(stream.on_ack(3, now), 1);
     assert_eq!(stream.next_deadline(), now + 1_000 * MS, "nothing in flight: only the heartbeat is left");
 }
@@ -282,8 +282,8 @@ fn a_client_repeats_its_oldest_unacknowledged_datagram_as_a_probe() {
     }
     pack(&mut stream, 0, u64::MAX).unwrap();
     stream.on_ack(2, MS);
-    stream.on_timer(6 * MS);
-    let (header, _) = pack(&mut stream, 6 * MS, u64::MAX).unwrap();
+    stream.on_timer(21 * MS);
+    let (header, _) = pack(&mut stream, 21 * MS, u64::MAX).unwrap();
     assert_eq!((header.sequence, header.count), (2, 2));
 }
 
@@ -484,4 +484,53 @@ fn datagrams_are_told_apart_by_name_count_and_length() {
     assert_eq!(kind(own, 5, 30), Kind::Malformed, "our own data reflected");
     assert_eq!(kind(own, END_OF_SESSION, 20), Kind::Malformed);
     assert_eq!(kind(*b"UBBBBBBBBB", 1, 30), Kind::Foreign);
+}
+
+#[test]
+fn the_first_probe_waits_as_long_as_acknowledgements_were_measured_to_take() {
+    let mut stream = SendStream::new(SendConfig::client(), NAME, 0);
+    for round in 0..50 {
+        push(&mut stream, b"m").unwrap();
+        pack(&mut stream, round * 100 * MS, u64::MAX).unwrap();
+        stream.on_ack(stream.next(), round * 100 * MS + 40 * MS);
+    }
+    push(&mut stream, b"m").unwrap();
+    pack(&mut stream, 0, u64::MAX).unwrap();
+    assert!((40 * MS..48 * MS).contains(&stream.next_deadline()), "{} ns", stream.next_deadline());
+}
+
+#[test]
+fn what_was_sent_twice_is_not_timed_and_doubling_lasts_until_something_was() {
+    let mut stream = SendStream::new(SendConfig::client(), NAME, 0);
+    push(&mut stream, b"m").unwrap();
+    pack(&mut stream, 0, u64::MAX).unwrap();
+    stream.on_timer(20 * MS);
+    pack(&mut stream, 20 * MS, u64::MAX).unwrap();
+    // Of the first one or the second? Nobody knows.
+    stream.on_ack(2, 21 * MS);
+    assert_eq!(stream.round_trip(), RoundTrip::default());
+    push(&mut stream, b"m").unwrap();
+    pack(&mut stream, 100 * MS, u64::MAX).unwrap();
+    assert_eq!(stream.next_deadline(), 140 * MS);
+    stream.on_ack(3, 101 * MS);
+    push(&mut stream, b"m").unwrap();
+    pack(&mut stream, 200 * MS, u64::MAX).unwrap();
+    assert_eq!(stream.next_deadline(), 205 * MS, "one millisecond, but no less than the minimum");
+}
+
+#[test]
+fn duplicates_are_answered_once_per_round_trip() {
+    let mut receiver = Receiver::new(ReceiveConfig::default());
+    receiver.take(1, 1, 0);
+    let mut acknowledgements = 0;
+    for step in 1..=100 {
+        let now = step * MS / 10;
+        receiver.take(1, 1, now);
+        receiver.stream.on_timer(now);
+        let mut out = [0; 20];
+        while receiver.stream.pack(&receiver.pool, &mut out).is_some() {
+            acknowledgements += 1;
+        }
+    }
+    assert!((18..=22).contains(&acknowledgements), "{acknowledgements} in 10 ms, one each 0.5 ms");
 }

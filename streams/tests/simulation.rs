@@ -169,12 +169,22 @@ struct Outcome {
 }
 
 fn simulate(seed: u64, faults: Faults, receive: ReceiveConfig, sabotage: Sabotage) -> Outcome {
+    simulate_with(seed, faults, receive, SendConfig::client(), sabotage)
+}
+
+fn simulate_with(
+    seed: u64,
+    faults: Faults,
+    receive: ReceiveConfig,
+    client_send: SendConfig,
+    sabotage: Sabotage,
+) -> Outcome {
     let mut random = Random::new(seed);
     let network = SimNetwork::new(random.next_u64(), faults);
     let [engine, client] = [1, 2].map(|last| Endpoint::from(SocketAddr::from(([10, 0, 0, last], 9_000))));
     let sessions = [
         Duplex::new((SendConfig::engine(), ENGINE_NAME, 1), (receive.clone(), CLIENT_NAME, 1), 0),
-        Duplex::new((SendConfig::client(), CLIENT_NAME, 1), (receive, ENGINE_NAME, 1), 0),
+        Duplex::new((client_send, CLIENT_NAME, 1), (receive, ENGINE_NAME, 1), 0),
     ];
     let [engine_session, client_session] = sessions;
     let mut ends = [
@@ -258,6 +268,56 @@ fn a_perfect_network_needs_no_request_and_no_repetition() {
         assert_eq!(end.session.receive.statistics().duplicates, 0);
         assert_eq!(end.session.send.statistics().retransmitted_datagrams, 0);
         assert_eq!(end.session.send.statistics().probes, 0);
+    }
+}
+
+/// One way, from a neighbour to the other side of the world.
+const DELAYS_NS: [u64; 6] = [100_000, 1_000_000, 5_000_000, 20_000_000, 100_000_000, 500_000_000];
+
+fn delayed(delay_ns: u64) -> Faults {
+    Faults { delay_ns_min: delay_ns, delay_ns_max: delay_ns + delay_ns / 5, ..Faults::none() }
+}
+
+/// Datagrams that the client sends again on a path that loses nothing.
+fn needless(seed: u64, delay_ns: u64, client_send: SendConfig) -> u64 {
+    let outcome =
+        simulate_with(seed, delayed(delay_ns), ReceiveConfig::default(), client_send, Sabotage::Nothing);
+    assert_exactly_once_in_order(seed, &outcome);
+    outcome.ends[1].session.send.statistics().retransmitted_datagrams
+}
+
+#[test]
+fn on_a_path_that_loses_nothing_hardly_anything_is_sent_twice_however_long_it_is() {
+    for seed in seeds(5) {
+        for delay_ns in DELAYS_NS {
+            let needless = needless(seed, delay_ns, SendConfig::client());
+            // Before the first acknowledgement comes nobody knows how long it takes: doubling from 20 ms to a second are six.
+            assert!(needless <= 8, "PITLANE_SEED={seed}: {needless} sent twice with {delay_ns} ns one way");
+        }
+    }
+}
+
+/// Control: a timer that does not adapt sends everything again and again on a path longer than itself.
+#[test]
+fn with_a_fixed_timer_a_long_path_means_a_storm() {
+    let fixed = SendConfig {
+        probe_timeout_ns_initial: 5_000_000,
+        probe_timeout_ns_min: 5_000_000,
+        probe_timeout_ns_max: 5_000_000,
+        ..SendConfig::client()
+    };
+    let needless = needless(1, 500_000_000, fixed);
+    assert!(needless > 100, "{needless}");
+}
+
+#[test]
+fn both_streams_arrive_over_every_path_that_loses_in_bursts() {
+    for seed in seeds(10) {
+        for delay_ns in DELAYS_NS {
+            let faults = Faults { loss: 0.01, loss_burst_max: 20, ..delayed(delay_ns) };
+            let outcome = simulate(seed, faults, ReceiveConfig::default(), Sabotage::Nothing);
+            assert_exactly_once_in_order(seed, &outcome);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ impl Reception {
             Kind::Stream => self.on_messages(id, &header, &payload[HEADER_LENGTH..], now, core),
             Kind::Acknowledgement => {
                 session.downstream.stream.on_ack(header.sequence, now.monotonic_ns);
+                session.upstream.receive.set_round_trip(session.downstream.stream.round_trip());
                 true
             }
             Kind::Request => {

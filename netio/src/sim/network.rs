@@ -23,6 +23,8 @@ const FLIPPED_BITS_MAX: u64 = 3;
 pub struct Faults {
     /// Lost on the way.
     pub loss: f64,
+    /// With each loss, up to this many more in a row: a queue that overflows takes what comes close behind.
+    pub loss_burst_max: u64,
     /// Delivered twice, each copy with a delay of its own.
     pub duplication: f64,
     /// Overtaken: delayed by up to `reordering_delay_ns` more than the ones behind it. Without it, datagrams from one port to
@@ -44,6 +46,7 @@ impl Faults {
     pub fn none() -> Self {
         Faults {
             loss: 0.0,
+            loss_burst_max: 0,
             duplication: 0.0,
             reordering: 0.0,
             reordering_delay_ns: 0,
@@ -111,6 +114,8 @@ pub(super) struct State {
     partitions: Vec<Partition>,
     partitions_made: u64,
     in_flight: BinaryHeap<InFlight>,
+    /// Datagrams that go the way of the last one lost.
+    burst_left: u64,
     serial: u64,
     inboxes: BTreeMap<Endpoint, Inbox>,
     spare_buffers: Vec<Vec<u8>>,
@@ -171,6 +176,7 @@ impl SimNetwork {
             partitions: Vec::new(),
             partitions_made: 0,
             in_flight: BinaryHeap::new(),
+            burst_left: 0,
             serial: 0,
             inboxes: BTreeMap::new(),
             spare_buffers: Vec::new(),
@@ -311,7 +317,15 @@ impl State {
     }
 
     fn launch(&mut self, from: Endpoint, to: Endpoint, mut bytes: Vec<u8>, faults: &Faults) {
+        if self.burst_left > 0 {
+            self.burst_left -= 1;
+            self.statistics.lost += 1;
+            return self.give_back(bytes);
+        }
         if self.random.chance(faults.loss) {
+            if faults.loss_burst_max > 0 {
+                self.burst_left = self.random.between(0, faults.loss_burst_max);
+            }
             self.statistics.lost += 1;
             return self.give_back(bytes);
         }

@@ -3,7 +3,9 @@
 
 use engine::config;
 use engine::history::snapshot;
-use engine::inputs::{FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, SessionOpened};
+use engine::inputs::{
+    FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, Rules, SessionOpened,
+};
 use engine::log::format::segment_name;
 use engine::log::recovery::{Parts, assemble};
 use engine::log::sim::Faults;
@@ -253,7 +255,9 @@ fn play(data: &[u8]) -> Shard {
         shard.apply(input, timestamp_ns, &mut ()).map_err(|error| error.to_string())
     };
     let firm = *b"FUZZ";
-    let mut ready = apply(&mut shard, &Input::Firm { firm, risk: config::RiskConfig::default() });
+    let rules = Rules { version: Rules::VERSION, session_share_percent: 50 };
+    let mut ready = apply(&mut shard, &Input::Rules(rules));
+    ready = ready.and(apply(&mut shard, &Input::Firm { firm, risk: config::RiskConfig::default() }));
     for symbol in [*b"AAPL    ", *b"MSFT    "] {
         ready = ready.and(apply(
             &mut shard,

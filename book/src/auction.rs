@@ -1,7 +1,8 @@
 //! Auctions: the price at which most shares can trade, and the trades at it. No continuous matching.
 //!
 //! The price maximises the volume, then minimises the imbalance, then is nearest to the reference price, then is the
-//! lowest. Candidates are all ticks, not only those with orders. Priority: market orders, then better prices; at one
+//! lowest. Candidates are all ticks, not only those with orders. Without a reference price only a limit that trades can say
+//! what the price is: the last one of either side. Where orders without a limit are all that would trade, nothing does. Priority: market orders, then better prices; at one
 //! price displayed orders and orders for this auction by time, then hidden orders. Self-match prevention does not apply:
 //! the volume is fixed before anyone knows who meets whom.
 
@@ -23,6 +24,8 @@ pub struct Indication {
     pub imbalance_side: Option<Side>,
     /// The price if only the orders for this auction took part (ITCH "far price").
     pub far_price: Option<u64>,
+    /// Shares at any price of both sides that do not trade because neither a limit nor a reference price says at what.
+    pub unpriced: u64,
 }
 
 /// Why an auction could not be held.
@@ -78,11 +81,47 @@ impl Clearing {
         };
         rank(self) < rank(other)
     }
+
+    fn imbalance(&self) -> u64 {
+        self.demand.abs_diff(self.supply)
+    }
+}
+
+/// Of the ticks at which the greatest volume trades, which are neighbours, the first and the last.
+#[derive(Clone, Copy)]
+struct Widest {
+    lowest: Clearing,
+    highest: Clearing,
+}
+
+impl Widest {
+    /// Of what has been seen so far and the stretch from `lowest` to `highest`, which lies above it.
+    fn or(seen: Option<Self>, lowest: Clearing, highest: Clearing) -> Self {
+        match seen {
+            Some(seen) if seen.lowest.volume() > lowest.volume() => seen,
+            Some(seen) if seen.lowest.volume() == lowest.volume() => Self { highest, ..seen },
+            _ => Self { lowest, highest },
+        }
+    }
+
+    /// The price where there is no reference. The lowest tick is the limit of a sell that trades, unless the sells at any price
+    /// are enough; the highest likewise of a buy.
+    fn by_limits(self, bought_at_any_price: u64, sold_at_any_price: u64) -> Option<Clearing> {
+        let volume = self.lowest.volume();
+        let of_sells = (sold_at_any_price < volume).then_some(self.lowest);
+        let of_buys = (bought_at_any_price < volume).then_some(self.highest);
+        of_sells.into_iter().chain(of_buys).min_by_key(Clearing::imbalance)
+    }
 }
 
 impl Market {
-    /// What the auction would do now. `reference_price` decides between prices that are equally good.
-    pub fn indicative(&self, instrument: u32, kind: CrossKind, reference_price: u64) -> Option<Indication> {
+    /// What the auction would do now. `reference_price` decides between prices that are equally good; `None` is unknown.
+    pub fn indicative(
+        &self,
+        instrument: u32,
+        kind: CrossKind,
+        reference_price: Option<u64>,
+    ) -> Option<Indication> {
         let tick = self.instruments.get(instrument as usize)?.tick;
         let (buys, sells) = self.participants(instrument, kind);
         let reference = reference_tick(reference_price, tick);
@@ -93,8 +132,8 @@ impl Market {
             reference,
             tick,
         );
-        let (demand, supply) = near
-            .map_or((self.market_quantity(buys), self.market_quantity(sells)), |it| (it.demand, it.supply));
+        let at_any_price = (self.market_quantity(buys), self.market_quantity(sells));
+        let (demand, supply) = near.map_or(at_any_price, |it| (it.demand, it.supply));
         Some(Indication {
             price: near.map(|it| u64::from(it.tick) * u64::from(tick)),
             paired: near.map_or(0, |it| it.volume()),
@@ -105,6 +144,7 @@ impl Market {
                 core::cmp::Ordering::Greater => Some(Side::Buy),
             },
             far_price: far.map(|it| u64::from(it.tick) * u64::from(tick)),
+            unpriced: if near.is_none() { at_any_price.0.min(at_any_price.1) } else { 0 },
         })
     }
 
@@ -114,7 +154,7 @@ impl Market {
         &mut self,
         instrument: u32,
         kind: CrossKind,
-        reference_price: u64,
+        reference_price: Option<u64>,
         next: TradingState,
         sink: &mut S,
     ) -> Result<Cross, AuctionError> {
@@ -229,17 +269,19 @@ impl Market {
     }
 
     /// Sweeps the ticks at which anything could trade, upwards. Between two ticks with orders demand and supply are
-    /// constant, so each such stretch is one candidate: its tick nearest to the reference.
+    /// constant, so each such stretch is one candidate: its tick nearest to the reference. Without one the ends of the widest
+    /// stretch are, as far as they are limits.
     fn clearing(
         &self,
         buys: Participants,
         sells: Participants,
-        reference: u32,
+        reference: Option<u32>,
         tick_size: u32,
     ) -> Option<Clearing> {
         let tick_last = (PRICE_MAX / u64::from(tick_size)) as u32;
-        let mut demand = self.market_quantity(buys);
-        let mut supply = self.market_quantity(sells);
+        let (bought_at_any_price, sold_at_any_price) =
+            (self.market_quantity(buys), self.market_quantity(sells));
+        let (mut demand, mut supply) = (bought_at_any_price, sold_at_any_price);
         // Without market orders on the other side, nothing trades below the best sell or above the best buy.
         let first = if supply > 0 { 1 } else { self.best_limit(sells)? };
         let last = if demand > 0 { tick_last } else { self.best_limit(buys)? };
@@ -251,12 +293,18 @@ impl Market {
             at = self.next_tick(buys, tick + 1);
         }
         let mut best: Option<Clearing> = None;
+        let mut widest: Option<Widest> = None;
         let mut consider = |from: u32, upto: u32, demand: u64, supply: u64| {
-            let candidate = Clearing { tick: reference.max(from).min(upto), demand, supply };
-            if from <= upto
-                && candidate.volume() > 0
-                && best.as_ref().is_none_or(|best| candidate.better_than(best, reference))
-            {
+            if from > upto || demand.min(supply) == 0 {
+                return;
+            }
+            let at = |tick| Clearing { tick, demand, supply };
+            let Some(reference) = reference else {
+                widest = Some(Widest::or(widest, at(from), at(upto)));
+                return;
+            };
+            let candidate = at(reference.max(from).min(upto));
+            if best.as_ref().is_none_or(|best| candidate.better_than(best, reference)) {
                 best = Some(candidate);
             }
         };
@@ -281,7 +329,7 @@ impl Market {
             }
             from = tick + 1;
         }
-        best
+        best.or_else(|| widest?.by_limits(bought_at_any_price, sold_at_any_price))
     }
 
     /// The order of one side that trades next in an auction.
@@ -308,6 +356,6 @@ impl Market {
     }
 }
 
-fn reference_tick(price: u64, tick: u32) -> u32 {
-    (price.min(PRICE_MAX) / u64::from(tick)) as u32
+fn reference_tick(price: Option<u64>, tick: u32) -> Option<u32> {
+    price.map(|price| (price.min(PRICE_MAX) / u64::from(tick)) as u32)
 }

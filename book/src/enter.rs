@@ -25,6 +25,14 @@ struct Incoming {
     replaces: Option<u64>,
 }
 
+impl Incoming {
+    /// It trades at once or not at all.
+    #[inline]
+    fn never_rests(&self) -> bool {
+        self.immediate && self.cross == CrossType::Continuous
+    }
+}
+
 impl Market {
     /// Takes an order and does with it what it says. Returns its reference. An error means that nothing happened.
     #[inline]
@@ -36,10 +44,7 @@ impl Market {
         if self.lookup.contains(new.key) {
             return Err(Reject::DuplicateKey(new.key));
         }
-        if self.orders.is_full() {
-            return Err(Reject::OrdersExhausted);
-        }
-        self.check_room()?;
+        self.check_place(&incoming)?;
         let order_ref = self.next_order_ref();
         incoming.order.order_ref = order_ref;
         sink.accepted(&incoming.order.view());
@@ -90,7 +95,7 @@ impl Market {
             self.end(handle, place, CancelReason::User, sink);
             return ReplaceOutcome::OriginalCancelled(None);
         }
-        if let Err(reject) = self.check_room() {
+        if let Err(reject) = self.check_replacement(&incoming, &original) {
             return ReplaceOutcome::Refused(reject);
         }
         self.take_out(handle, place);
@@ -107,6 +112,62 @@ impl Market {
         });
         self.work(&mut incoming, sink);
         ReplaceOutcome::Replaced
+    }
+
+    /// Price times quantity of what the order would trade on entry, by the rule and in the order of the match itself; 0 for one
+    /// that cannot be entered, or not be traded at once.
+    pub fn would_pay(&self, new: &NewOrder) -> u64 {
+        let Ok(incoming) = self.check(new, new.quantity) else { return 0 };
+        let order = &incoming.order;
+        if incoming.cross != CrossType::Continuous
+            || self.instruments[order.instrument as usize].state != TradingState::Open
+        {
+            return 0;
+        }
+        let opposite = book_ladder(order.instrument, order.flags.side()) ^ 1;
+        self.outlook(order, opposite, incoming.limit, u32::MAX).value
+    }
+
+    /// Whether there is a place for the order to rest in, of the market's and of its owner's share.
+    #[inline]
+    fn check_place(&mut self, incoming: &Incoming) -> Result<(), Reject> {
+        if self.shares.is_some() && incoming.never_rests() {
+            return Ok(());
+        }
+        if self.orders.is_full() {
+            return Err(Reject::OrdersExhausted);
+        }
+        self.check_room()?;
+        let Some(shares) = self.shares else { return Ok(()) };
+        let live = self.lookup.live(incoming.order.key().party.owner());
+        if live >= shares.orders {
+            return Err(Reject::ShareOfOrders(shares.orders));
+        }
+        if live >= shares.levels && self.needs_level(incoming) {
+            return Err(Reject::ShareOfLevels(shares.levels));
+        }
+        Ok(())
+    }
+
+    /// As [`Market::check_place`] for an order that takes the place of `original`, and its level if it has that to itself.
+    fn check_replacement(&mut self, incoming: &Incoming, original: &Order) -> Result<(), Reject> {
+        if self.shares.is_some() && incoming.never_rests() {
+            return Ok(());
+        }
+        self.check_room()?;
+        let Some(shares) = self.shares else { return Ok(()) };
+        let live = self.lookup.live(incoming.order.key().party.owner());
+        if live > shares.levels && self.levels.get(original.level).orders > 1 && self.needs_level(incoming) {
+            return Err(Reject::ShareOfLevels(shares.levels));
+        }
+        Ok(())
+    }
+
+    /// No order rests at its price yet.
+    fn needs_level(&mut self, incoming: &Incoming) -> bool {
+        let order = &incoming.order;
+        let ladder = self.ladder_for(order.instrument, order.flags.side(), incoming.cross);
+        self.ladders[ladder].get(&self.nodes, incoming.key).is_none()
     }
 
     /// Room for one more level wherever its price may be. Asked before anything happens, so that an order that has traded

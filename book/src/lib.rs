@@ -45,6 +45,6 @@ pub use state::RestoreError;
 pub use types::{
     CancelReason, CrossKind, CrossType, InstrumentSpec, Limits, MARKET_PRICE, MassCancel, NewOrder,
     OWNERS_MAX, OrderKey, PRICE_MAX, Party, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
-    SelfMatchStrategy, Side, TIME_TO_LIVE_MAX, TimeInForce, TradingState,
+    SelfMatchStrategy, Shares, Side, TIME_TO_LIVE_MAX, TimeInForce, TradingState,
 };
 pub use warm::{WARM_INSTRUMENTS, WARM_MAX, WarmList};

@@ -6,7 +6,7 @@ use crate::lookup::{Lookup, Place};
 use crate::order::{Extra, Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
 use crate::types::{
-    CrossKind, CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Side, TradingState,
+    CrossKind, CrossType, InstrumentSpec, Limits, OrderKey, PRICE_MAX, Reject, Shares, Side, TradingState,
 };
 use crate::wheel::Wheel;
 
@@ -84,6 +84,7 @@ pub struct Market {
     pub(crate) order_ref_last: u64,
     pub(crate) match_number_last: u64,
     pub(crate) limits: Limits,
+    pub(crate) shares: Option<Shares>,
 }
 
 impl Market {
@@ -100,7 +101,14 @@ impl Market {
             order_ref_last: 0,
             match_number_last: 0,
             limits,
+            shares: None,
         }
+    }
+
+    /// What an owner may use from here on; orders that rest beyond it stay. Without shares, which is how a market begins, an
+    /// owner may use everything, and every order needs a place, whether it would rest or not.
+    pub fn set_shares(&mut self, shares: Option<Shares>) {
+        self.shares = shares;
     }
 
     /// Instruments are numbered from 0 in the order they are added. `None`: the limit is reached, or tick or lot is 0.

@@ -24,6 +24,8 @@ pub(crate) struct Outlook {
     pub tradable: u32,
     /// The first of them are shown.
     pub first_displayed: bool,
+    /// Price times quantity over all of them.
+    pub value: u64,
 }
 
 #[inline]
@@ -170,7 +172,7 @@ impl Market {
     /// Stops at `enough`.
     pub(crate) fn outlook(&self, taker: &Order, opposite: usize, limit: u32, enough: u32) -> Outlook {
         let ladder = &self.ladders[opposite];
-        let mut outlook = Outlook { tradable: 0, first_displayed: false };
+        let mut outlook = Outlook { tradable: 0, first_displayed: false, value: 0 };
         let mut left = taker.open;
         let (mut key, mut level) = (ladder.best_key(), ladder.best_level());
         while key <= limit {
@@ -189,6 +191,8 @@ impl Market {
                             outlook.first_displayed = displayed;
                         }
                         outlook.tradable += quantity;
+                        let value = price_out(maker.price).saturating_mul(u64::from(quantity));
+                        outlook.value = outlook.value.saturating_add(value);
                         left -= quantity;
                     }
                     Meeting::CancelNewest | Meeting::CancelBoth => return outlook,

@@ -9,8 +9,8 @@ mod auction;
 use crate::{
     CancelReason, Cancellation, CrossType, Event, Execution, InstrumentSpec, Limits, MARKET_PRICE,
     MassCancel, Modification, NewOrder, OrderKey, OrderView, PRICE_MAX, Reject, ReplaceOrder, ReplaceOutcome,
-    Replacement, SelfMatch, SelfMatchPrevention, SelfMatchStrategy, Side, StateChangeError, TIME_TO_LIVE_MAX,
-    TimeInForce, TradingState,
+    Replacement, SelfMatch, SelfMatchPrevention, SelfMatchStrategy, Shares, Side, StateChangeError,
+    TIME_TO_LIVE_MAX, TimeInForce, TradingState,
 };
 
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ struct Instrument {
 #[derive(Clone, Debug)]
 pub struct Model {
     limits: Limits,
+    shares: Option<Shares>,
     instruments: Vec<Instrument>,
     /// Blocks of eight references in which each owner has orders, in the order of their creation.
     blocks: Vec<(u32, u8, u32)>,
@@ -77,6 +78,7 @@ impl Model {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            shares: None,
             instruments: Vec::new(),
             blocks: Vec::new(),
             order_ref_last: 0,
@@ -85,6 +87,10 @@ impl Model {
             now: 0,
             events: Vec::new(),
         }
+    }
+
+    pub fn set_shares(&mut self, shares: Option<Shares>) {
+        self.shares = shares;
     }
 
     pub fn add_instrument(&mut self, spec: InstrumentSpec) {
@@ -164,10 +170,52 @@ impl Model {
         if self.order(new.key).is_some() {
             return Err(Reject::DuplicateKey(new.key));
         }
+        self.check_share(new, None)?;
         let order = self.incoming(new, new.quantity, 0);
         self.events.push(Event::Accepted(order.view));
         self.work(new, order, None);
         Ok(self.order_ref_of(new.key))
+    }
+
+    /// Whether an order that may rest keeps within what its owner may use, once `replaced` is gone.
+    fn check_share(&self, new: &NewOrder, replaced: Option<&Live>) -> Result<(), Reject> {
+        let Some(shares) = self.shares else { return Ok(()) };
+        if immediate(new) && new.cross == CrossType::Continuous {
+            return Ok(());
+        }
+        let owner = new.key.party.owner();
+        let others = self.live().filter(|view| {
+            view.key.party.owner() == owner && replaced.is_none_or(|it| it.view.key != view.key)
+        });
+        let others = others.count() as u32;
+        if replaced.is_none() && others >= shares.orders {
+            return Err(Reject::ShareOfOrders(shares.orders));
+        }
+        let at_level = |cross: CrossType, side: Side, price: u64| {
+            let live = self.instruments[new.instrument as usize].live.iter();
+            live.filter(|it| it.cross == cross && same_side(it.view.side, side) && it.view.price == price)
+                .count()
+        };
+        let frees_level = replaced.is_some_and(|it| at_level(it.cross, it.view.side, it.view.price) == 1);
+        if others >= shares.levels && !frees_level && at_level(new.cross, new.side, new.price) == 0 {
+            return Err(Reject::ShareOfLevels(shares.levels));
+        }
+        Ok(())
+    }
+
+    /// Price times quantity of what an order would trade on entry.
+    pub fn would_pay(&mut self, new: &NewOrder) -> u64 {
+        let open = self.instruments.get(new.instrument as usize).map(|it| it.spec.state);
+        if self.check(new, new.quantity).is_err()
+            || new.cross != CrossType::Continuous
+            || open != Some(TradingState::Open)
+        {
+            return 0;
+        }
+        let order_ref_last = self.order_ref_last;
+        let order = self.incoming(new, new.quantity, 0);
+        self.order_ref_last = order_ref_last;
+        self.trial(&order).iter().map(|trade| trade.price * u64::from(trade.quantity)).sum()
     }
 
     /// The reference under which the latest order with this key was taken.
@@ -243,6 +291,9 @@ impl Model {
                 return ReplaceOutcome::OriginalCancelled(None);
             }
             Ok(()) => {}
+        }
+        if let Err(reject) = self.check_share(&new, Some(&original)) {
+            return ReplaceOutcome::Refused(reject);
         }
         self.remove(request.original);
         let order = self.incoming(&new, request.quantity - original.view.executed, original.view.executed);

@@ -3,8 +3,8 @@
 /// Price that means "at any price". Only immediate orders and orders for an auction may carry it.
 pub const MARKET_PRICE: u64 = u64::MAX;
 
-/// Largest limit price: $200,000.00 with 4 decimals (OUCH 5.0, "Price": limits end at $199,999.99).
-pub const PRICE_MAX: u64 = 2_000_000_000;
+/// Largest price: $199,999.99 with 4 decimals, where OUCH 5.0's limits end. What is above it on the wire means "market".
+pub const PRICE_MAX: u64 = 1_999_999_900;
 
 /// Owners are numbered below this, so that an owner and its channel share one `u32`.
 pub const OWNERS_MAX: u32 = 1 << 24;
@@ -257,6 +257,10 @@ pub enum Reject {
     InvalidCross,
     /// More than [`TIME_TO_LIVE_MAX`] seconds ahead.
     InvalidExpiry(u32),
+    /// The owner has this many live orders, as many as it may.
+    ShareOfOrders(u32),
+    /// The owner has this many live orders, which could be at as many price levels, and this one would need another level.
+    ShareOfLevels(u32),
     /// Every order slot is in use.
     OrdersExhausted,
     /// Every price level, or every node of the price index, is in use.
@@ -284,6 +288,12 @@ impl core::fmt::Display for Reject {
             }
             Reject::InvalidCross => write!(f, "the order cannot take part in that auction"),
             Reject::InvalidExpiry(second) => write!(f, "expiry at second {second} is too far ahead"),
+            Reject::ShareOfOrders(share) => {
+                write!(f, "its owner has {share} live orders, which is its share")
+            }
+            Reject::ShareOfLevels(share) => {
+                write!(f, "its owner has {share} live orders and may only join price levels that exist")
+            }
             Reject::OrdersExhausted => write!(f, "all order slots are in use"),
             Reject::LevelsExhausted => write!(f, "all price levels are in use"),
         }
@@ -403,6 +413,15 @@ impl Limits {
             hash_seed: 0x9E37_79B9_7F4A_7C15,
         }
     }
+}
+
+/// What one owner may use of what [`Limits`] gives to all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Live orders.
+    pub orders: u32,
+    /// Price levels. An order is at one level, so an owner with this many live orders may join levels but not make any.
+    pub levels: u32,
 }
 
 /// Which of an owner's orders a mass cancel takes. `None` takes all.

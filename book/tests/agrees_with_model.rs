@@ -9,7 +9,8 @@ use book::model::Model;
 use book::random::Random;
 use book::{
     CancelReason, CrossKind, CrossType, Event, InstrumentSpec, Limits, MARKET_PRICE, Market, MassCancel,
-    NewOrder, OrderKey, ReplaceOrder, SelfMatch, SelfMatchStrategy, Side, TimeInForce, TradingState,
+    NewOrder, OrderKey, PRICE_MAX, ReplaceOrder, SelfMatch, SelfMatchStrategy, Shares, Side, TimeInForce,
+    TradingState,
 };
 use support::Ledger;
 
@@ -31,6 +32,8 @@ struct Mix {
     state_changes: u64,
     /// Live orders above which an owner's orders are cancelled.
     live_max: usize,
+    /// Owners have a share of the room, another one from time to time.
+    shares: bool,
 }
 
 struct Pair {
@@ -44,6 +47,7 @@ struct Pair {
     references: [[u32; 2]; OWNERS as usize],
     known: Vec<OrderKey>,
     second: u32,
+    shares: Option<Shares>,
     /// How often each kind of event was seen, cancellations by reason.
     seen: BTreeMap<String, u64>,
 }
@@ -71,6 +75,7 @@ impl Pair {
             references: [[1; 2]; OWNERS as usize],
             known: Vec::new(),
             second: 0,
+            shares: None,
             seen: BTreeMap::new(),
         }
     }
@@ -113,7 +118,7 @@ impl Pair {
             0 => 0,
             1 => self.random.below(3_000_000_000),
             2 => tick,
-            3 => 1_999_999_900 / tick * tick,
+            3 => PRICE_MAX / tick * tick,
             4..20 => MARKET_PRICE,
             _ => 10_000 * tick + offset * tick - self.mix.spread * tick,
         }
@@ -172,6 +177,9 @@ impl Pair {
         }
         if self.chance(15) {
             order.cross = self.pick(&[CrossType::Opening, CrossType::Closing]);
+        }
+        if self.chance(10) {
+            assert_eq!(self.market.would_pay(&order), self.model.would_pay(&order), "{order:?}");
         }
         let result = self.market.enter(&order, &mut self.events);
         assert_eq!(result, self.model.enter(&order), "{order:?}");
@@ -248,7 +256,8 @@ impl Pair {
             TradingState::Closed,
         ]);
         let kind = self.pick(&[CrossKind::Opening, CrossKind::Closing, CrossKind::Resumption]);
-        let reference = self.price(instrument).min(2_000_000_000);
+        let reference =
+            if self.random.chance(1, 3) { None } else { Some(self.price(instrument).min(PRICE_MAX)) };
         assert_eq!(
             self.market.indicative(instrument, kind, reference),
             self.model.indicative(instrument, kind, reference)
@@ -342,6 +351,17 @@ impl Pair {
         assert_eq!(self.ledger.live(), self.market.live_orders());
     }
 
+    /// What an owner may use changes, and is nothing in particular now and then.
+    fn share(&mut self) {
+        let shares = self.chance(60).then(|| Shares {
+            orders: 1 + self.random.below(60) as u32,
+            levels: 1 + self.random.below(40) as u32,
+        });
+        self.market.set_shares(shares);
+        self.model.set_shares(shares);
+        self.shares = shares;
+    }
+
     /// Goes on with a market restored from the state, with other limits and another hash secret.
     fn restart(&mut self, limits: Limits) {
         let mut state = Vec::new();
@@ -350,6 +370,7 @@ impl Pair {
         let restored = Market::restore(other, &state).expect("own state");
         assert_eq!(restored.state_hash(), self.market.state_hash());
         self.market = restored;
+        self.market.set_shares(self.shares);
     }
 }
 
@@ -361,6 +382,9 @@ fn run(mix: Mix, operations: u32) -> BTreeMap<String, u64> {
         pair.step();
         if operation % 500 == 0 {
             pair.compare();
+        }
+        if mix.shares && operation % 300 == 0 {
+            pair.share();
         }
         if operation % 5_000 == 4_999 {
             pair.restart(limits);
@@ -382,7 +406,7 @@ fn kind(event: &Event) -> String {
     }
 }
 
-const PLAIN: Mix = Mix { special: 0, spread: 8, grouped: 0, state_changes: 0, live_max: 150 };
+const PLAIN: Mix = Mix { special: 0, spread: 8, grouped: 0, state_changes: 0, live_max: 150, shares: false };
 
 #[test]
 fn plain_orders() {
@@ -436,10 +460,19 @@ fn auctions_and_halts() {
 
 #[test]
 fn a_wide_and_deep_book() {
-    run(Mix { special: 20, spread: 9_000, grouped: 10, state_changes: 30, live_max: 900 }, OPERATIONS / 3);
+    let mix =
+        Mix { special: 20, spread: 9_000, grouped: 10, state_changes: 30, live_max: 900, shares: false };
+    run(mix, OPERATIONS / 3);
 }
 
 #[test]
 fn a_crowded_touch() {
-    run(Mix { special: 40, spread: 1, grouped: 30, state_changes: 50, live_max: 80 }, OPERATIONS);
+    let mix = Mix { special: 40, spread: 1, grouped: 30, state_changes: 50, live_max: 80, shares: false };
+    run(mix, OPERATIONS);
+}
+
+#[test]
+fn owners_with_shares() {
+    let mix = Mix { special: 30, spread: 20, grouped: 10, state_changes: 50, live_max: 250, shares: true };
+    run(mix, OPERATIONS / 2);
 }

@@ -78,6 +78,13 @@ impl Example {
         let mut words = message.split_whitespace();
         let refused = match words.next().expect("a message") {
             "book" => return self.book(),
+            // Begins anew with another lot.
+            "lots" => {
+                self.market = Market::new(Limits::new(1, 1, 100));
+                let spec = InstrumentSpec { lot: number(words.nth(1)), ..InstrumentSpec::default() };
+                self.market.add_instrument(spec).expect("room");
+                None
+            }
             "second" => {
                 self.market.expire(number(words.next()), &mut self.events);
                 None
@@ -111,7 +118,8 @@ impl Example {
                     Some("resumption") => CrossKind::Resumption,
                     other => panic!("{other:?}"),
                 };
-                let reference = price(words.nth(1).expect("a reference price"));
+                // "near 10.01", or nothing: unknown.
+                let reference = words.nth(1).map(price);
                 if kind == "indicative" {
                     return self.indicative(cross, reference);
                 }
@@ -173,7 +181,7 @@ impl Example {
         }
     }
 
-    fn indicative(&self, kind: CrossKind, reference: u64) -> String {
+    fn indicative(&self, kind: CrossKind, reference: Option<u64>) -> String {
         let shown = self.market.indicative(0, kind, reference).expect("the instrument exists");
         let side = match shown.imbalance_side {
             None => "no side".to_owned(),

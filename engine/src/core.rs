@@ -1,7 +1,7 @@
 //! The shard with its log before it and its sessions behind it: an input is recorded, applied, and its messages are
 //! in the streams. Both the live engine and a recovery go through here, so that they cannot differ.
 
-use crate::inputs::{Input, KillScope, MAX_ENCODED, Messages, SessionId, kind};
+use crate::inputs::{Input, MAX_ENCODED, Messages, SessionId, kind};
 use crate::log::Lsn;
 use crate::log::error::AppendError;
 use crate::log::writer::Log;
@@ -19,7 +19,7 @@ pub struct Core<L: Log> {
     pub failure: Option<CoreError>,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CoreError {
     #[error("the journal cannot take the input, so it was not applied: {0}")]
     Append(#[from] AppendError),
@@ -37,6 +37,10 @@ impl<L: Log> Core<L> {
             return;
         }
         let messages = Messages { session, first_sequence: run.first, count: run.count, blocks: run.blocks };
+        if let Err(error) = self.shard.would_apply(&Input::Messages(messages)) {
+            self.failure = Some(error.into());
+            return;
+        }
         match self.log.append_parts(kind::MESSAGES, timestamp_ns, &[&messages.prefix(), run.blocks]) {
             Ok(lsn) => self.last = lsn,
             Err(error) => {
@@ -49,15 +53,15 @@ impl<L: Log> Core<L> {
         }
     }
 
-    /// Records and applies any other input. The caller has made sure that it follows from the state; if it does not, it
-    /// is in the journal all the same, and a replay will refuse it as the live shard did.
+    /// Records and applies any other input.
     ///
     /// # Errors
-    /// It was not recorded, and the shard stops; or it was, and did not follow from the state.
+    /// It does not follow from the state, or the journal does not take it. Nothing was recorded and nothing changed.
     pub fn input(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), CoreError> {
         if self.failure.is_some() {
             return Err(CoreError::Stopped);
         }
+        self.shard.would_apply(input)?;
         let mut buffer = [0; MAX_ENCODED];
         let length = input.encode(&mut buffer);
         match self.log.append_parts(input.kind(), timestamp_ns, &[&buffer[..length], input.tail()]) {
@@ -70,29 +74,27 @@ impl<L: Log> Core<L> {
         Ok(self.apply(input, timestamp_ns)?)
     }
 
-    /// As [`Core::input`] for an operator's command, which may ask for what is not possible: that is answered, not recorded.
-    /// A firm that is not there is a slip, not a new firm.
-    pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), CoreError> {
-        match input {
-            Input::Firm { firm, .. }
-            | Input::KillSwitch { scope: KillScope::Firm(firm), .. }
-            | Input::Restriction { firm, .. }
-            | Input::Registration { firm, .. }
-                if !self.shard.has_firm(firm) =>
-            {
-                let name = firm.trim_ascii_end().escape_ascii().to_string();
-                return Err(ApplyError::UnknownFirm(name).into());
-            }
-            _ => {}
-        }
-        self.shard.would_apply(input)?;
-        self.input(input, timestamp_ns)
+    /// As [`Core::input`] for an operator's command, which may name what is not there. Returns what there is to say about it
+    /// beyond that it was done, often nothing.
+    ///
+    /// # Errors
+    /// See [`Core::input`].
+    pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<String, CoreError> {
+        self.shard.would_obey(input)?;
+        let remark = self.shard.remark(input);
+        self.input(input, timestamp_ns)?;
+        Ok(remark)
     }
 
     /// Applies an input that is recorded already.
+    ///
+    /// # Errors
+    /// It does not follow from the state, which is then unchanged.
     pub fn apply(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), ApplyError> {
+        // A session that the shard refuses has no stream either.
         if let Input::SessionOpened(opened) = input
             && opened.session as usize == self.sessions.len()
+            && self.shard.would_apply(input).is_ok()
         {
             self.sessions.add(opened.name, 1, 1);
         }
@@ -103,7 +105,7 @@ impl<L: Log> Core<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::Genesis;
+    use crate::inputs::{Genesis, KillScope};
     use book::TradingState;
 
     /// Takes nothing.

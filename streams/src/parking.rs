@@ -12,6 +12,8 @@ pub struct ParkingPool {
     slot_bytes: usize,
     free_head: u32,
     free_count: u32,
+    /// Buffers that one session may hold.
+    share: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +48,13 @@ impl ParkingPool {
             slot_bytes,
             free_head: if slots == 0 { NONE } else { 0 },
             free_count: slots,
+            share: slots,
         }
+    }
+
+    /// The same pool, of which one session may hold `share` buffers at most, whatever it withholds; at least one.
+    pub fn with_share(self, share: u32) -> Self {
+        ParkingPool { share: share.max(1), ..self }
     }
 
     /// Buffers not in use.
@@ -86,7 +94,7 @@ pub(super) enum Insert {
     Parked,
     /// Everything in it is parked already.
     Duplicate,
-    /// No slot is free, or it is longer than a slot.
+    /// No slot is free, the session has its share of them, or it is longer than a slot.
     NoRoom,
 }
 
@@ -125,7 +133,7 @@ impl Parked {
             previous = at;
             at = slot.next;
         }
-        if run.blocks.len() > pool.slot_bytes {
+        if run.blocks.len() > pool.slot_bytes || self.count >= pool.share {
             return Insert::NoRoom;
         }
         let Some(index) = pool.take() else { return Insert::NoRoom };
@@ -234,6 +242,19 @@ mod tests {
         parked.insert(&mut pool, &run(5, 2));
         assert_eq!(parked.insert(&mut pool, &run(3, 4)), Insert::Duplicate);
         assert_eq!(parked.insert(&mut pool, &run(4, 4)), Insert::Parked, "7 is new");
+    }
+
+    #[test]
+    fn one_session_takes_no_more_than_its_share() {
+        let mut pool = ParkingPool::new(8, 64).with_share(2);
+        let (mut greedy, mut other) = (Parked::new(), Parked::new());
+        for first in [3, 5] {
+            assert_eq!(greedy.insert(&mut pool, &run(first, 1)), Insert::Parked);
+        }
+        assert_eq!(greedy.insert(&mut pool, &run(7, 1)), Insert::NoRoom);
+        assert_eq!(other.insert(&mut pool, &run(7, 1)), Insert::Parked);
+        greedy.pop(&mut pool);
+        assert_eq!(greedy.insert(&mut pool, &run(7, 1)), Insert::Parked);
     }
 
     #[test]

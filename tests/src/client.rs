@@ -276,7 +276,12 @@ fn request(user: &str, password: &str, sequence: u64) -> LoginRequest {
 
 /// An Enter Order for AAPL.
 pub fn enter(urn: u32, side: u8, quantity: u32, price: u64) -> Vec<u8> {
-    let order = EnterOrder {
+    enter_order(&order(urn, side, quantity, price))
+}
+
+/// The same, to be changed before it is written.
+pub fn order(urn: u32, side: u8, quantity: u32, price: u64) -> EnterOrder {
+    EnterOrder {
         user_ref_num: urn,
         side,
         quantity,
@@ -288,7 +293,10 @@ pub fn enter(urn: u32, side: u8, quantity: u32, price: u64) -> Vec<u8> {
         inter_market_sweep_eligibility: b'N',
         cross_type: b'N',
         cl_ord_id: [b' '; 14],
-    };
+    }
+}
+
+pub fn enter_order(order: &EnterOrder) -> Vec<u8> {
     let mut out = [0; wire::ouch::MAX_MESSAGE_LENGTH];
     let length = order.write(&[], &mut out);
     out[..length].to_vec()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Live, Model};
+use super::{Live, Model, same_side};
 use crate::{
     AuctionError, CancelReason, Cross, CrossExecution, CrossKind, CrossType, Event, Indication, MARKET_PRICE,
     PRICE_MAX, Side, TradingState,
@@ -22,7 +22,8 @@ impl Model {
     }
 
     /// The best price with its demand and supply, by trying every price that can be the best.
-    fn clearing(&self, orders: &[Live], tick: u64, reference: u64) -> Option<(u64, u64, u64)> {
+    fn clearing(&self, orders: &[Live], tick: u64, reference: Option<u64>) -> Option<(u64, u64, u64)> {
+        let Some(reference) = reference else { return self.clearing_by_limits(orders, tick) };
         let last = PRICE_MAX / tick;
         let reference = reference.min(PRICE_MAX) / tick;
         let mut candidates = BTreeSet::from([1, last, reference]);
@@ -48,7 +49,40 @@ impl Model {
         (best.0 < u64::MAX).then_some((best.3 * tick, best.4, best.5))
     }
 
-    pub fn indicative(&self, instrument: u32, kind: CrossKind, reference: u64) -> Option<Indication> {
+    /// Without a reference price: of the limits of orders that trade, and at which most trades, the one with the least imbalance,
+    /// then the lowest. An order trades if those before it on its side are not enough.
+    fn clearing_by_limits(&self, orders: &[Live], tick: u64) -> Option<(u64, u64, u64)> {
+        let shares = |takes: &dyn Fn(&Live) -> bool| -> u64 {
+            orders.iter().filter(|live| takes(live)).map(|live| u64::from(live.view.open)).sum()
+        };
+        let at = |price: u64| {
+            let side =
+                |buys: bool| shares(&|live: &Live| live.view.side.is_buy() == buys && live.accepts(price));
+            (side(true), side(false))
+        };
+        let volume = |price: u64| at(price).0.min(at(price).1);
+        let limits = || orders.iter().filter(|live| live.view.price != MARKET_PRICE);
+        let greatest = limits().map(|live| volume(live.view.price)).max().filter(|&volume| volume > 0)?;
+        let trades = |live: &&Live| {
+            let price = live.view.price;
+            let before = shares(&|other: &Live| {
+                let better = match (other.view.price, live.view.side.is_buy()) {
+                    (MARKET_PRICE, _) => true,
+                    (other, true) => other > price,
+                    (other, false) => other < price,
+                };
+                same_side(other.view.side, live.view.side) && better
+            });
+            before < greatest && volume(price) == greatest
+        };
+        let best = limits().filter(trades).map(|live| live.view.price).min_by_key(|&price| {
+            let (demand, supply) = at(price);
+            (demand.abs_diff(supply), price)
+        })?;
+        Some((best / tick * tick, at(best).0, at(best).1))
+    }
+
+    pub fn indicative(&self, instrument: u32, kind: CrossKind, reference: Option<u64>) -> Option<Indication> {
         let tick = u64::from(self.instruments.get(instrument as usize)?.spec.tick);
         let all = self.participants(instrument, kind, false);
         let near = self.clearing(&all, tick, reference);
@@ -59,7 +93,9 @@ impl Model {
             on.map(|live| u64::from(live.view.open)).sum()
         };
         let (demand, supply) = near.map_or((at_any_price(true), at_any_price(false)), |it| (it.1, it.2));
+        let unpriced = if near.is_some() { 0 } else { at_any_price(true).min(at_any_price(false)) };
         Some(Indication {
+            unpriced,
             price: near.map(|it| it.0),
             paired: near.map_or(0, |it| it.1.min(it.2)),
             imbalance: demand.abs_diff(supply),
@@ -78,7 +114,7 @@ impl Model {
         &mut self,
         instrument: u32,
         kind: CrossKind,
-        reference: u64,
+        reference: Option<u64>,
         next: TradingState,
     ) -> Result<Cross, AuctionError> {
         let Some(found) = self.instruments.get(instrument as usize) else {

@@ -173,7 +173,7 @@ fn session_of(input: &Input<'_>) -> Option<SessionId> {
 }
 
 /// Gives a shard the input and waits for what came of it.
-async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<(), OperatorError> {
+async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<String, OperatorError> {
     let (answer, answered) = oneshot::channel();
     let pushed =
         shard.requests.lock().is_ok_and(|mut ring| ring.push(AdminRequest { input, answer }).is_ok());
@@ -187,7 +187,7 @@ async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<(), Operator
 }
 
 /// A line per shard. Where some did it and some did not, the first line says so.
-fn report(input: &Input<'_>, outcomes: &[(usize, Result<(), OperatorError>)]) -> Answer {
+fn report(input: &Input<'_>, outcomes: &[(usize, Result<String, OperatorError>)]) -> Answer {
     let failed: Vec<_> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
     let mut text = String::new();
     let status = match failed.first() {
@@ -202,7 +202,8 @@ fn report(input: &Input<'_>, outcomes: &[(usize, Result<(), OperatorError>)]) ->
     };
     for (shard, outcome) in outcomes {
         let _ = match outcome {
-            Ok(()) => writeln!(text, "shard {shard}: done: {input}"),
+            Ok(remark) if remark.is_empty() => writeln!(text, "shard {shard}: done: {input}"),
+            Ok(remark) => writeln!(text, "shard {shard}: done: {input}; {remark}"),
             Err(error) => writeln!(text, "shard {shard}: {error}"),
         };
     }
@@ -242,10 +243,11 @@ mod tests {
     #[test]
     fn what_some_shards_did_and_some_did_not_is_said() {
         let input = Input::SetState { symbol: None, state: book::TradingState::Halted };
-        let all = report(&input, &[(0, Ok(())), (1, Ok(()))]);
+        let done = || Ok(String::new());
+        let all = report(&input, &[(0, done()), (1, done())]);
         assert_eq!((all.0, all.1.matches("done").count()), (StatusCode::OK, 2));
         let stopped = || Err(OperatorError::Refused(CoreError::Stopped));
-        let (status, text) = report(&input, &[(0, Ok(())), (1, stopped())]);
+        let (status, text) = report(&input, &[(0, done()), (1, stopped())]);
         assert_eq!(status, StatusCode::CONFLICT);
         assert!(text.starts_with("PARTIAL: done in 1 of 2 shards\nshard 0: done"), "{text}");
         assert!(text.contains("shard 1: NOT done"), "{text}");

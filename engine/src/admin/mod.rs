@@ -24,7 +24,8 @@ const COMMANDS_WAITING: usize = 64;
 /// A command on its way to a shard; the answer is what came of it.
 pub struct AdminRequest {
     pub input: Input<'static>,
-    pub answer: oneshot::Sender<Result<(), CoreError>>,
+    /// What there is to say beyond that it was done, often nothing.
+    pub answer: oneshot::Sender<Result<String, CoreError>>,
 }
 
 /// How a shard's port was opened, as names and values.

@@ -1,12 +1,12 @@
-//! What the configuration tells a shard that starts: firms, instruments, restrictions, market makers. Nothing that a shard already knows.
+//! What the configuration tells a shard that starts: rules, firms, instruments, restrictions, market makers. Nothing that a shard already knows.
 
 use crate::config::{Config, TradingStateName, padded};
 use crate::core::Core;
-use crate::inputs::{FirmRight, FirmRights, Input, InstrumentInput, Role};
+use crate::inputs::{FirmRight, FirmRights, Input, InstrumentInput, Role, Rules};
 use crate::log::writer::Log;
 use book::TradingState;
 
-/// Tells the shard what the configuration has and it does not know yet. What it knows stays: limits and reference prices
+/// Tells the shard what the configuration has and it does not know yet. What it knows stays, but for the rules: limits and reference prices
 /// change by operator command, and a restart must not undo that.
 pub(super) fn configure<L: Log>(
     config: &Config,
@@ -14,6 +14,10 @@ pub(super) fn configure<L: Log>(
     core: &mut Core<L>,
     timestamp_ns: u64,
 ) -> anyhow::Result<()> {
+    let rules = Rules { version: Rules::VERSION, session_share_percent: config.limits.session_share_percent };
+    if core.shard.rules() != rules {
+        core.input(&Input::Rules(rules), timestamp_ns)?;
+    }
     for firm in &config.firms {
         let name = padded(&firm.name);
         if !core.shard.has_firm(&name) {

@@ -173,6 +173,8 @@ pub struct LimitsConfig {
     pub max_price_levels: u32,
     /// Instruments of one shard; the feed numbers them with 16 bits.
     pub max_instruments: u32,
+    /// How much of the room for orders and price levels one session may use.
+    pub session_share_percent: u8,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -333,7 +335,12 @@ impl Default for JournalConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { max_orders: 1 << 20, max_price_levels: 1 << 18, max_instruments: 16_384 }
+        Self {
+            max_orders: 1 << 20,
+            max_price_levels: 1 << 18,
+            max_instruments: 16_384,
+            session_share_percent: 25,
+        }
     }
 }
 

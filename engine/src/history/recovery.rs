@@ -18,6 +18,8 @@ pub struct Recovered {
     /// Timestamp of the last record, nanoseconds since the Unix epoch.
     pub last_timestamp_ns: u64,
     pub records_replayed: u64,
+    /// Records among them that the shard refused, as it did when they were written: how many, and the first with the reason.
+    pub refused: Option<(u64, Lsn, ApplyError)>,
     /// Record that the snapshot covered; 0 without one.
     pub snapshot: Lsn,
 }
@@ -72,16 +74,22 @@ pub fn recover<S: Storage>(storage: S, shard: u32, sessions: Sessions) -> Result
         }
     };
     let mut records_replayed = 0;
+    let mut refused = None;
     while let Some(record) = reader.next()? {
         let Record { lsn, timestamp_ns, .. } = record;
-        apply_record(&record, |input| match (&mut core, input) {
+        let outcome = apply_record(&record, |input| match (&mut core, input) {
             (None, Input::Genesis(genesis)) => {
+                genesis.check()?;
                 core = sessions.take().map(|sessions| resume(Shard::new(*genesis), sessions, lsn));
                 Ok(())
             }
             (None, input) => Err(ApplyError::NoGenesis(input.kind())),
             (Some(core), input) => core.apply(input, timestamp_ns),
         })?;
+        if let Some(cause) = outcome {
+            let (count, ..) = refused.get_or_insert((0, lsn, cause));
+            *count += 1;
+        }
         if let Some(core) = &mut core {
             core.last = lsn;
         }
@@ -89,23 +97,32 @@ pub fn recover<S: Storage>(storage: S, shard: u32, sessions: Sessions) -> Result
         records_replayed += 1;
     }
     let end = reader.into_end().ok_or(RecoveryError::NoEnd)?;
-    Ok(Recovered { core, end, last_timestamp_ns, records_replayed, snapshot: from })
+    if let Some((count, lsn, cause)) = &refused {
+        tracing::warn!(shard, count, record = lsn.0, %cause, "records that change nothing; the first is named");
+    }
+    Ok(Recovered { core, end, last_timestamp_ns, records_replayed, refused, snapshot: from })
 }
 
-/// Gives a record's input to `apply`. One that was recorded and then refused by the live shard is refused again, which is no error.
+/// Gives a record's input to `apply`. Early versions recorded inputs that their shard then refused, a login beyond its table for
+/// one: such a record is refused again and changes nothing, and the reason is returned.
+///
+/// # Errors
+/// The record cannot be read, or a shard cannot go on from it.
 #[inline]
 pub fn apply_record(
     record: &Record<'_>,
     apply: impl FnOnce(&Input<'_>) -> Result<(), ApplyError>,
-) -> Result<(), RecoveryError> {
+) -> Result<Option<ApplyError>, RecoveryError> {
     let Record { lsn, segment, offset, .. } = *record;
     let input = Input::decode(record.kind, record.payload);
     let input = input.map_err(|cause| RecoveryError::Input { lsn, segment, offset, cause })?;
     match apply(&input) {
-        Err(cause) if record.kind == kind::MESSAGES || matches!(cause, ApplyError::NoGenesis(_)) => {
+        Ok(()) => Ok(None),
+        Err(cause) if matches!(record.kind, kind::MESSAGES | kind::GENESIS | kind::RULES) => {
             Err(RecoveryError::Apply { lsn, segment, offset, cause })
         }
-        Ok(()) | Err(_) => Ok(()),
+        Err(cause @ ApplyError::NoGenesis(_)) => Err(RecoveryError::Apply { lsn, segment, offset, cause }),
+        Err(cause) => Ok(Some(cause)),
     }
 }
 

@@ -94,12 +94,14 @@ pub fn apply<O: Outputs>(
 ) -> Result<(), RecoveryError> {
     apply_record(record, |input| match (&mut *shard, input) {
         (None, Input::Genesis(genesis)) => {
+            genesis.check()?;
             *shard = Some(Shard::new(*genesis));
             Ok(())
         }
         (None, input) => Err(ApplyError::NoGenesis(input.kind())),
         (Some(shard), input) => shard.apply(input, record.timestamp_ns, out),
     })
+    .map(|_| ())
 }
 
 /// A run of one session's messages, as MoldUDP64 blocks.

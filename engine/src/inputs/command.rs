@@ -229,6 +229,10 @@ parameters! {
             _ => Err(given.missing("whom it is for")),
         }
     };
+    // The steps of the trading day are the whole venue's unless an instrument is named.
+    SymbolOrVenue: Option<[u8; 8]>, ["symbol" "everyone"], "`symbol` (none, or `everyone=true`: the whole venue)", |given| {
+        if given.parameters.is_empty() { Ok(None) } else { SymbolOrEveryone::read(given) }
+    };
     Firm: [u8; 4], ["firm"], "`firm`", |given| given.name("firm");
     Session: SessionId, ["session" "shard"], "`session` (with several shards also `shard`)", |given| {
         given.number("session", 0, SessionId::MAX)
@@ -243,7 +247,7 @@ parameters! {
             _ => Err(given.missing("whom it is for")),
         }
     };
-    Price: u64, ["price"], "`price` (4 decimals, integer)", |given| given.number("price", 0, wire::ouch::MAX_PRICE);
+    Price: u64, ["price"], "`price` (4 decimals, integer; 0: unknown)", |given| given.number("price", 0, wire::ouch::MAX_PRICE);
     MarketMaker: Role, ["primary"], "`primary=true` (none: not the primary one)", |given| {
         Ok(if given.flag("primary")? { Role::PrimaryMarketMaker } else { Role::MarketMaker })
     };
@@ -310,6 +314,10 @@ mod tests {
         let halt = |symbol| Ok(Input::SetState { symbol, state: TradingState::Halted });
         assert_eq!(read("halt", "symbol=AAPL"), halt(Some(*b"AAPL    ")));
         assert_eq!(read("halt", "everyone=true"), halt(None));
+        let close = |symbol| Ok(Input::SetState { symbol, state: TradingState::Closed });
+        assert_eq!(read("close", ""), close(None));
+        assert_eq!(read("close", "everyone=true"), close(None));
+        assert_eq!(read("close", "symbol=AAPL"), close(Some(*b"AAPL    ")));
         let kill = |scope| Ok(Input::KillSwitch { scope, engaged: true });
         assert_eq!(read("kill", "firm=DEMO"), kill(KillScope::Firm(*b"DEMO")));
         assert_eq!(read("kill", "session=3&shard=1"), kill(KillScope::Session(3)));
@@ -339,6 +347,9 @@ mod tests {
             ("kill", "firm=A&firm=B", "firm is given twice"),
             ("halt", "", "symbol or everyone=true"),
             ("halt", "symbol=", "1 to 8"),
+            ("close", "symbol=", "1 to 8"),
+            ("close", "everyone=false", "whom it is for"),
+            ("close", "symbl=AAPL", "\"symbl\""),
             ("halt", "symbol=AAPL%20", "1 to 8 printable"),
             ("halt", "symbl=AAPL", "\"symbl\""),
             ("halt", "symbol=ABCDEFGHI", "1 to 8"),

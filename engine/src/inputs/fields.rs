@@ -54,8 +54,8 @@ impl<'a> Reader<'a> {
         tail
     }
 
-    pub fn undefined(&self, field: &'static str, value: u8) -> InputError {
-        InputError::Value { kind: self.kind, field, value: u64::from(value) }
+    pub fn undefined(&self, field: &'static str, value: impl Into<u64>) -> InputError {
+        InputError::Value { kind: self.kind, field, value: value.into() }
     }
 }
 

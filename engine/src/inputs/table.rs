@@ -3,6 +3,7 @@
 
 use super::command::{
     Command, Firm, Limits, MarketMaker, Parameter, Price, Scope, Session, Symbol, SymbolOrEveryone,
+    SymbolOrVenue,
 };
 use super::fields::{Field, Reader, Writer};
 use super::{FirmRights, InputError};
@@ -114,6 +115,15 @@ pub struct Messages<'a> {
     pub blocks: &'a [u8],
 }
 
+/// How a shard decides from here on. Part of its state, so that a journal is always replayed by the rules it was written under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `docs/matching.md`, "Versions of the rules".
+    pub version: u16,
+    /// How much of the shard's room for orders and price levels one session may use, 1 to 100.
+    pub session_share_percent: u8,
+}
+
 inputs! { 'a:
     /// The shard begins: the sizes of its tables.
     1 GENESIS "genesis" Genesis(genesis: Genesis);
@@ -140,9 +150,9 @@ inputs! { 'a:
 
     /// An instrument, or without a symbol every one, moves to a trading state.
     8 SET_STATE "trading state" SetState { symbol: Option<[u8; 8]>, state: TradingState }
-        command "pre-open" [symbol: SymbolOrEveryone] [state = TradingState::PreOpen]
-        "collect orders, both auctions of the day ahead"
-        command "open" [symbol: SymbolOrEveryone] [state = TradingState::Open]
+        command "pre-open" [symbol: SymbolOrVenue] [state = TradingState::PreOpen]
+        "collect orders, both auctions of the day ahead; after a close of everything, the [next trading day](matching.md#the-trading-day)"
+        command "open" [symbol: SymbolOrVenue] [state = TradingState::Open]
         "hold the opening auction (first time) or a resumption auction, then match continuously"
         command "resume" [symbol: SymbolOrEveryone] [state = TradingState::Open]
         "the same as `open`"
@@ -150,8 +160,8 @@ inputs! { 'a:
         "reject new orders; cancels still work"
         command "auction" [symbol: SymbolOrEveryone] [state = TradingState::Auction]
         "collect orders without matching"
-        command "close" [symbol: SymbolOrEveryone] [state = TradingState::Closed]
-        "hold the closing auction, then cancel what is left";
+        command "close" [symbol: SymbolOrVenue] [state = TradingState::Closed]
+        "hold the closing auction, unless halted, then cancel what is left";
 
     /// Everyone, a firm or a session is stopped, or let in again.
     9 KILL_SWITCH "kill switch" KillSwitch { scope: KillScope, engaged: bool }
@@ -183,6 +193,9 @@ inputs! { 'a:
         "the firm is a (primary) market maker in the symbol: the feed says so"
         command "deregister" [firm: Firm] [symbol: Symbol] [role = Role::Trader]
         "it is no longer one";
+
+    /// The shard decides by these rules from here on.
+    14 RULES "rules" Rules(rules: Rules);
 }
 
 /// Bytes before the blocks of a `Messages` record.
@@ -196,6 +209,42 @@ impl Messages<'_> {
         out[4..12].copy_from_slice(&self.first_sequence.to_be_bytes());
         out[12..].copy_from_slice(&self.count.to_be_bytes());
         out
+    }
+}
+
+impl Rules {
+    /// What a shard follows until it is told otherwise: journals of the first versions do not say.
+    pub const FIRST: Rules = Rules { version: 1, session_share_percent: 100 };
+    /// The latest version of the rules that this program knows, and the one it trades by.
+    pub const VERSION: u16 = 2;
+}
+
+impl<'a> Field<'a> for Rules {
+    const WIDTH: usize = 3;
+
+    fn put(&self, out: &mut Writer<'_>) {
+        self.version.put(out);
+        out.put(&[self.session_share_percent]);
+    }
+
+    fn take(reader: &mut Reader<'a>, _: &'static str) -> Result<Self, InputError> {
+        let version = Field::take(reader, "version")?;
+        if !(1..=Self::VERSION).contains(&version) {
+            return Err(reader.undefined("version", version));
+        }
+        match reader.bytes()? {
+            [session_share_percent @ 1..=100] => Ok(Self { version, session_share_percent }),
+            [other] => Err(reader.undefined("session_share_percent", other)),
+        }
+    }
+
+    fn show(&self, _: &'static str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.version.show("version", out)?;
+        write!(out, " session_share_percent={}", self.session_share_percent)
+    }
+
+    fn sample() -> Self {
+        Self { version: Self::VERSION, session_share_percent: 25 }
     }
 }
 

@@ -23,6 +23,8 @@ const MAX_REPLAYS: usize = 1024;
 /// A turn that took longer than this was not spent listening: the process was stopped, or its core taken away. No client is
 /// to blame for what could not be heard in that time.
 const LISTENING_GAP_MAX_NS: u64 = 100_000_000;
+/// One session may hold this part of the places for early datagrams: a client that withholds one cannot take all of them.
+const PARKED_SHARE: u32 = 4;
 
 pub struct Reception {
     pub(super) login: LoginDesk,
@@ -42,10 +44,11 @@ pub struct Reception {
 
 impl Reception {
     pub fn new(config: &SessionConfig, accounts: Accounts, verifier: VerifierHandle) -> Self {
+        let parked = config.parked_datagrams as u32;
         Self {
             login: LoginDesk::new(accounts, verifier),
             connections: None,
-            pool: ParkingPool::new(config.parked_datagrams as u32, SLOT_BYTES),
+            pool: ParkingPool::new(parked, SLOT_BYTES).with_share(parked / PARKED_SHARE),
             replays: VecDeque::with_capacity(MAX_REPLAYS),
             can_replay: false,
             timeout_ns: config.timeout_seconds * 1_000_000_000,

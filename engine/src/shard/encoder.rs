@@ -16,9 +16,6 @@ use wire::ouch::{
     side, tag,
 };
 
-/// OUCH price of a market order ("Types and rules").
-pub const OUCH_MARKET_PRICE: u64 = 0x7FFF_FFFF;
-
 /// What a request said that its acknowledgement repeats and the book does not keep.
 #[derive(Clone, Copy)]
 pub struct Echo<'a> {
@@ -403,7 +400,7 @@ impl ChannelAppendage {
 
 #[inline]
 pub fn ouch_price(price: u64) -> u64 {
-    if price == MARKET_PRICE { OUCH_MARKET_PRICE } else { price }
+    if price == MARKET_PRICE { wire::ouch::MARKET_PRICE } else { price }
 }
 
 #[inline]

@@ -1,22 +1,19 @@
 //! Enter Order and Replace Order: what a request must be before the book sees it, and the reason code when it is not.
 //! Checks go from the session to the request to the instrument to the limits; the first that fails answers.
 
-use super::encoder::{Attributes, Echo, OUCH_MARKET_PRICE};
+use super::encoder::{Attributes, Echo};
 use super::instrument::Instrument;
 use super::risk::{self, Candidate, Level};
 use super::{Outputs, Shard};
 use crate::inputs::RiskConfig;
 use book::{
-    CrossType, MARKET_PRICE, NewOrder, OrderKey, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
+    CrossType, MARKET_PRICE, NewOrder, OrderKey, OrderView, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
     SelfMatchStrategy, Side, TimeInForce, TradingState,
 };
-use wire::ouch::MAX_PRICE;
 use wire::ouch::inbound::{EnterOrderView, ReplaceOrderView};
 use wire::ouch::outbound::OrderRejected;
-use wire::ouch::{Appendage, cross_type, display, reject_reason, side, tag, time_in_force};
+use wire::ouch::{self, Appendage, cross_type, display, reject_reason, side, tag, time_in_force};
 
-/// The other OUCH price of a market order: $200,000.00.
-const OUCH_MARKET_PRICE_ALTERNATIVE: u64 = 2_000_000_000;
 /// Good-till-time orders live less than a day (tag 15).
 const SECONDS_PER_DAY: u32 = 86_400;
 
@@ -105,8 +102,7 @@ impl Shard {
         };
         let terms = parse_terms(&wording, firm, &instrument, timestamp_ns)?;
         may_trade(&instrument)?;
-        self.within_limits(session, instrument_id, &instrument, side, terms.price, order.quantity(), None)?;
-        Ok(NewOrder {
+        let new = NewOrder {
             key,
             instrument: instrument_id,
             side,
@@ -128,7 +124,9 @@ impl Shard {
                 cross_type: order.cross_type(),
             }
             .pack(),
-        })
+        };
+        self.within_limits(&new, &instrument, None)?;
+        Ok(new)
     }
 
     pub(super) fn replace(
@@ -179,27 +177,19 @@ impl Shard {
         if request.quantity() == 0 || request.quantity() > instrument.max_quantity {
             return self.cancel_original(original, timestamp_ns, out);
         }
-        let exposed = request.quantity().saturating_sub(resting.executed);
-        let given_back = Candidate {
-            quantity: exposed,
+        // As it will meet the book, of which the original is then no part.
+        let exposed = NewOrder {
+            key,
+            instrument: resting.instrument,
+            side: resting.side,
+            quantity: request.quantity().saturating_sub(resting.executed),
             price: terms.price,
-            reference_price: instrument.reference_price,
-            released: if resting.price == MARKET_PRICE {
-                0
-            } else {
-                resting.price.saturating_mul(u64::from(resting.open))
-            },
-            frees_order: true,
+            time_in_force: terms.time_in_force,
+            cross: wording.cross,
+            self_match: terms.self_match.unwrap_or_default(),
+            ..NewOrder::limit(key, resting.instrument, resting.side, 0, terms.price)
         };
-        let limits = self.within_limits(
-            session,
-            resting.instrument,
-            &instrument,
-            resting.side,
-            terms.price,
-            exposed,
-            Some(given_back),
-        );
+        let limits = self.within_limits(&exposed, &instrument, Some(&resting));
         if let Err(reason) = limits {
             self.traders[session as usize].take_user_ref(channel, user_ref);
             return self.reject(key, reason, cl_ord_id, timestamp_ns, out);
@@ -268,46 +258,62 @@ impl Shard {
         Ok(trader.firm)
     }
 
+    /// Limits of the instrument, the session and the firm. `replaced` gives back what it counts for.
     #[inline]
     fn within_limits(
         &self,
-        session: u32,
-        instrument_id: u32,
+        order: &NewOrder,
         instrument: &Instrument,
-        side: Side,
-        price: u64,
-        quantity: u32,
-        replacing: Option<Candidate>,
+        replaced: Option<&OrderView>,
     ) -> Result<(), u16> {
-        if quantity > instrument.max_quantity {
+        if order.quantity > instrument.max_quantity {
             return Err(reject_reason::INVALID_QUANTITY);
         }
-        let trader = &self.traders[session as usize];
+        let trader = &self.traders[order.key.party.owner() as usize];
         let firm = &self.firms[usize::from(trader.firm)];
-        if firm.is_restricted(instrument_id) {
+        if firm.is_restricted(order.instrument) {
             return Err(reject_reason::RISK_RESTRICTED_STOCK);
         }
-        let limit_price = if price == MARKET_PRICE { 0 } else { price };
-        if instrument.collar_basis_points != 0 && aggressive_beyond_collar(side, limit_price, instrument) {
+        let market = order.price == MARKET_PRICE;
+        let limit_price = if market { 0 } else { order.price };
+        if instrument.collar_basis_points != 0
+            && aggressive_beyond_collar(order.side, limit_price, instrument)
+        {
             return Err(reject_reason::RISK_MARKET_IMPACT);
         }
         if trader.risk == RiskConfig::default() && firm.risk == RiskConfig::default() {
             return Ok(());
         }
-        let candidate = replacing.unwrap_or(Candidate {
-            quantity,
-            price: if price == MARKET_PRICE { instrument.reference_price } else { price },
+        let candidate = Candidate {
+            quantity: order.quantity,
+            price: if market { instrument.reference_price } else { order.price },
+            value: self.value(order, instrument),
             reference_price: instrument.reference_price,
-            released: 0,
-            frees_order: false,
-        });
-        let candidate = if price == MARKET_PRICE {
-            Candidate { price: instrument.reference_price, ..candidate }
-        } else {
-            candidate
+            released: replaced.map_or(0, |it| match it.price {
+                MARKET_PRICE => 0,
+                price => price.saturating_mul(u64::from(it.open)),
+            }),
+            frees_order: replaced.is_some(),
         };
         risk::check(&trader.risk, &trader.exposure, &candidate, Level::Session)?;
         risk::check(&firm.risk, &firm.exposure, &candidate, Level::Firm)
+    }
+
+    /// What an order counts for against limits: at its limit, or at the reference price. A market order without one counts what
+    /// it would pay now. For an auction nobody knows what that is: more than any limit.
+    #[inline]
+    fn value(&self, order: &NewOrder, instrument: &Instrument) -> u64 {
+        let price = match order.price {
+            MARKET_PRICE if instrument.reference_price == 0 && self.rules.version >= 2 => {
+                return match order.cross {
+                    CrossType::Continuous => self.market.would_pay(order),
+                    CrossType::Opening | CrossType::Closing => u64::MAX,
+                };
+            }
+            MARKET_PRICE => instrument.reference_price,
+            limit => limit,
+        };
+        price.saturating_mul(u64::from(order.quantity))
     }
 
     pub(super) fn reject(
@@ -373,11 +379,11 @@ fn parse_terms(
     instrument: &Instrument,
     timestamp_ns: u64,
 ) -> Result<Terms, u16> {
-    let market = matches!(wording.price, OUCH_MARKET_PRICE | OUCH_MARKET_PRICE_ALTERNATIVE);
+    let market = matches!(wording.price, ouch::MARKET_PRICE | ouch::MARKET_PRICE_DOLLARS);
     let price = if market {
         MARKET_PRICE
     } else if wording.price == 0
-        || wording.price > MAX_PRICE
+        || wording.price > ouch::MAX_PRICE
         || !wording.price.is_multiple_of(instrument.tick)
     {
         return Err(reject_reason::INVALID_PRICE);
@@ -405,7 +411,7 @@ fn parse_terms(
             if seconds == 0 || seconds >= SECONDS_PER_DAY {
                 return Err(reject_reason::OTHER);
             }
-            TimeInForce::GoodTill((timestamp_ns / 1_000_000_000) as u32 + seconds)
+            TimeInForce::GoodTill(super::second_of(timestamp_ns).saturating_add(seconds))
         }
         time_in_force::AFTER_HOURS => return Err(reject_reason::RISK_POST_MARKET_NOT_ALLOWED),
         _ => return Err(reject_reason::OTHER),
@@ -495,6 +501,7 @@ fn reject_code(reject: Reject) -> u16 {
         Reject::InvalidMinQuantity(_) => reject_reason::INVALID_MIN_QUANTITY,
         Reject::InvalidCross => reject_reason::INVALID_CROSS_ORDER,
         Reject::InvalidExpiry(_) => reject_reason::OTHER,
+        Reject::ShareOfOrders(_) | Reject::ShareOfLevels(_) => reject_reason::SHARES_EXCEED_THRESHOLD,
         Reject::UnknownOwner(_)
         | Reject::DuplicateKey(_)
         | Reject::OrdersExhausted

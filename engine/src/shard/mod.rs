@@ -9,6 +9,7 @@ mod control;
 mod encoder;
 mod entry;
 mod feed;
+mod follows;
 mod instrument;
 mod participants;
 mod requests;
@@ -17,7 +18,7 @@ mod state;
 mod trader;
 mod warm;
 
-use crate::inputs::{Genesis, Input, Messages, SessionId, next_message};
+use crate::inputs::{Genesis, Input, Messages, Rules, SessionId, next_message};
 use book::{Cross, CrossExecution, Execution, Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
 use instrument::{Instrument, SymbolTable};
@@ -92,16 +93,28 @@ pub enum ApplyError {
         "symbol {0} exists with other terms; an instrument's tick, lot and maximum quantity cannot change"
     )]
     InstrumentChanged(String),
+    #[error("{symbol:?} cannot be an instrument with ticks of {tick} and lots of {lot}")]
+    Instrument { symbol: String, tick: u64, lot: u32 },
     #[error("{0} cannot change its state: {1}")]
     State(String, String),
     #[error("the table of {0} is full")]
     Full(&'static str),
+    #[error(
+        "reference price {found} is too large; expected 0 (unknown) to {max} (4 decimals)",
+        max = wire::ouch::MAX_PRICE
+    )]
+    ReferencePrice { found: u64 },
+    #[error("rules of version {found} after those of version {expected}")]
+    Rules { found: u16, expected: u16 },
+    #[error("a shard with {size} = {found}; expected 1 to {most}")]
+    Size { size: &'static str, found: u32, most: u32 },
     #[error(transparent)]
     Input(#[from] InputError),
 }
 
 pub struct Shard {
     pub genesis: Genesis,
+    rules: Rules,
     market: Market,
     instruments: Vec<Instrument>,
     symbols: SymbolTable,
@@ -120,13 +133,24 @@ pub struct Shard {
     warm_list: WarmList,
 }
 
-const NANOSECONDS_PER_DAY: u64 = 86_400_000_000_000;
+// The book knows nothing of the wire: its largest price is the wire's all the same.
+const _: () = assert!(book::PRICE_MAX == wire::ouch::MAX_PRICE);
+
+const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
+const NANOSECONDS_PER_DAY: u64 = 86_400 * NANOSECONDS_PER_SECOND;
+
+/// The second of a timestamp, as good-till-time orders count them. The last one that 32 bits have (in 2106) is the last of all.
+#[inline]
+fn second_of(timestamp_ns: u64) -> u32 {
+    u32::try_from(timestamp_ns / NANOSECONDS_PER_SECOND).unwrap_or(u32::MAX)
+}
 
 impl Shard {
     /// A shard from its first input.
     pub fn new(genesis: Genesis) -> Self {
         Self {
             genesis,
+            rules: Rules::FIRST,
             market: Market::new(control::book_limits(&genesis)),
             instruments: Vec::new(),
             symbols: SymbolTable::with_capacity(64),
@@ -151,13 +175,13 @@ impl Shard {
         timestamp_ns: u64,
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
-        match input {
-            Input::Messages(messages) => self.messages(messages, timestamp_ns, out),
-            other => {
-                self.pass_time(timestamp_ns, out);
-                self.control(other, timestamp_ns, out)
-            }
+        if let Input::Messages(messages) = input {
+            return self.messages(messages, timestamp_ns, out);
         }
+        self.would_apply(input)?;
+        self.pass_time(timestamp_ns, out);
+        self.control(input, timestamp_ns, out);
+        Ok(())
     }
 
     /// Applies a run of upstream messages: the order path.
@@ -171,16 +195,9 @@ impl Shard {
         timestamp_ns: u64,
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
+        self.would_take(messages)?;
         let session = messages.session;
-        let trader = self.traders.get_mut(session as usize).ok_or(ApplyError::UnknownSession(session))?;
-        if trader.next_upstream != messages.first_sequence {
-            return Err(ApplyError::Sequence {
-                session,
-                found: messages.first_sequence,
-                expected: trader.next_upstream,
-            });
-        }
-        trader.next_upstream += u64::from(messages.count);
+        self.traders[session as usize].next_upstream += u64::from(messages.count);
         self.pass_time(timestamp_ns, out);
         let mut rest = messages.blocks;
         if self.warming_pays(messages.count) {
@@ -265,7 +282,7 @@ impl Shard {
             let local = timestamp_ns.saturating_add_signed(offset);
             let since_midnight = local % NANOSECONDS_PER_DAY;
             let start = timestamp_ns.saturating_sub(since_midnight);
-            self.day = (start, start + NANOSECONDS_PER_DAY);
+            self.day = (start, start.saturating_add(NANOSECONDS_PER_DAY));
         }
         timestamp_ns - self.day.0
     }
@@ -274,10 +291,10 @@ impl Shard {
     #[inline]
     fn pass_time(&mut self, timestamp_ns: u64, out: &mut impl Outputs) {
         // Whole seconds are what good-till-time orders count in.
-        if timestamp_ns < u64::from(self.expired_to + 1) * 1_000_000_000 {
+        if !self.is_later_second(timestamp_ns) {
             return;
         }
-        let second = (timestamp_ns / 1_000_000_000) as u32;
+        let second = second_of(timestamp_ns);
         self.expired_to = second;
         let (market, mut encoder) = self.encoder(timestamp_ns, out);
         market.expire(second, &mut encoder);
@@ -285,7 +302,16 @@ impl Shard {
 
     /// Whether a second has passed since the last input that orders may have waited for.
     pub fn expires_by(&self, timestamp_ns: u64) -> bool {
-        self.market.live_orders() > 0 && timestamp_ns >= u64::from(self.expired_to + 1) * 1_000_000_000
+        self.market.live_orders() > 0 && self.is_later_second(timestamp_ns)
+    }
+
+    #[inline]
+    fn is_later_second(&self, timestamp_ns: u64) -> bool {
+        timestamp_ns >= (u64::from(self.expired_to) + 1) * NANOSECONDS_PER_SECOND
+    }
+
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     pub fn counters(&self) -> ShardCounters {

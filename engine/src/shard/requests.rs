@@ -135,7 +135,7 @@ impl Shard {
         });
     }
 
-    /// The lowest UserRefNum that a new request may carry.
+    /// The lowest UserRefNum that a new request may carry; 0, which none may, when the day's numbers are used up.
     pub(super) fn account_query(
         &mut self,
         session: u32,
@@ -145,11 +145,11 @@ impl Shard {
     ) {
         let channel = channel_of(appendage);
         let last = self.traders[session as usize].last_user_ref[usize::from(channel)];
+        // The first version of the rules offered the last number again.
+        let used_up = if self.rules.version >= 2 { 0 } else { u32::MAX };
+        let next_user_ref_num = last.checked_add(1).unwrap_or(used_up);
         let (_, mut encoder) = self.encoder(timestamp_ns, out);
-        let answer = AccountQueryResponse {
-            timestamp: encoder.time_of_day,
-            next_user_ref_num: last.saturating_add(1),
-        };
+        let answer = AccountQueryResponse { timestamp: encoder.time_of_day, next_user_ref_num };
         let channel = ChannelAppendage::for_channel(channel);
         encoder.send(session, |out| answer.write(channel.bytes(), out));
     }

@@ -55,6 +55,8 @@ pub struct Candidate {
     pub quantity: u32,
     /// Limit price; for a market order the reference price, 0 when unknown.
     pub price: u64,
+    /// What it counts for, in the unit of price times quantity.
+    pub value: u64,
     pub reference_price: u64,
     /// What a replaced order gives back: its open price times quantity, and whether it frees a place.
     pub released: u64,
@@ -74,8 +76,7 @@ pub fn check(limits: &RiskConfig, exposure: &Exposure, order: &Candidate, level:
     if limits.max_order_quantity != 0 && order.quantity > limits.max_order_quantity {
         return Err(reject_reason::RISK_MAX_QUANTITY_EXCEEDED);
     }
-    let notional = order.price.saturating_mul(u64::from(order.quantity));
-    if limits.max_order_notional != 0 && notional > limits.max_order_notional {
+    if limits.max_order_notional != 0 && order.value > limits.max_order_notional {
         return Err(match level {
             Level::Session => reject_reason::RISK_SINGLE_ORDER_NOTIONAL_EXCEEDED,
             Level::Firm => reject_reason::EXCEEDS_MAXIMUM_ALLOWED_NOTIONAL_VALUE,
@@ -93,7 +94,8 @@ pub fn check(limits: &RiskConfig, exposure: &Exposure, order: &Candidate, level:
         return Err(reject_reason::SHARES_EXCEED_THRESHOLD);
     }
     if limits.max_gross_exposure != 0
-        && exposure.gross.saturating_sub(order.released).saturating_add(notional) > limits.max_gross_exposure
+        && exposure.gross.saturating_sub(order.released).saturating_add(order.value)
+            > limits.max_gross_exposure
     {
         return Err(reject_reason::RISK_AGGREGATE_EXPOSURE_EXCEEDED);
     }
@@ -113,8 +115,14 @@ pub fn outside_collar(price: u64, reference: u64, basis_points: u32) -> bool {
 mod tests {
     use super::*;
 
-    const ORDER: Candidate =
-        Candidate { quantity: 100, price: 10_000, reference_price: 10_000, released: 0, frees_order: false };
+    const ORDER: Candidate = Candidate {
+        quantity: 100,
+        price: 10_000,
+        value: 1_000_000,
+        reference_price: 10_000,
+        released: 0,
+        frees_order: false,
+    };
 
     #[test]
     fn each_limit_has_its_own_reason_and_admits_its_exact_value() {

@@ -7,13 +7,15 @@ use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
 use crate::config::RiskConfig;
-use crate::inputs::{Genesis, Input, MAX_ENCODED, kind};
+use crate::inputs::{Genesis, Input, MAX_ENCODED, Rules, kind};
 use book::{CrossKind, Market, TradingState, WarmList};
 
-/// Version 2 adds market makers. A state without any is written as version 1, so that the hash in a snapshot of that
-/// version holds for what is restored from it. A version that is read is never dropped: old snapshots must stay readable.
-const VERSION: u16 = 2;
-const VERSION_WITHOUT_MARKET_MAKERS: u16 = 1;
+/// Version 2 adds market makers, version 3 the rules. A state without any is written as version 1, and one under the first rules
+/// as before there were others, so that the hash in a snapshot of that version holds for what is restored from it. A version
+/// that is read is never dropped: old snapshots must stay readable.
+const VERSION: u16 = 3;
+const VERSION_WITH_MARKET_MAKERS: u16 = 2;
+const VERSION_FIRST: u16 = 1;
 
 /// Why bytes are not a shard's state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +34,11 @@ impl Shard {
     /// Appends the whole state.
     pub fn write_state(&self, out: &mut Vec<u8>) {
         let market_makers = self.firms.iter().any(|firm| !firm.registered.is_empty());
-        let version = if market_makers { VERSION } else { VERSION_WITHOUT_MARKET_MAKERS };
+        let version = match (self.rules == Rules::FIRST, market_makers) {
+            (false, _) => VERSION,
+            (true, true) => VERSION_WITH_MARKET_MAKERS,
+            (true, false) => VERSION_FIRST,
+        };
         out.extend_from_slice(&version.to_be_bytes());
         let mut genesis = [0; MAX_ENCODED];
         let length = Input::Genesis(self.genesis).encode(&mut genesis);
@@ -40,6 +46,11 @@ impl Shard {
         out.push(u8::from(self.killed));
         out.extend_from_slice(&self.next_feed.to_be_bytes());
         out.extend_from_slice(&self.expired_to.to_be_bytes());
+        if version >= VERSION {
+            let mut rules = [0; MAX_ENCODED];
+            let length = Input::Rules(self.rules).encode(&mut rules);
+            bytes(out, &rules[..length]);
+        }
         count(out, self.instruments.len());
         for (number, instrument) in (0..).zip(&self.instruments) {
             out.extend_from_slice(&instrument.symbol);
@@ -63,7 +74,7 @@ impl Shard {
             firm.restricted.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
             count(out, firm.drop_copies.len());
             firm.drop_copies.iter().for_each(|session| out.extend_from_slice(&session.to_be_bytes()));
-            if version == VERSION {
+            if version >= VERSION_WITH_MARKET_MAKERS {
                 count(out, firm.registered.len());
                 for (instrument, primary) in &firm.registered {
                     out.extend_from_slice(&instrument.to_be_bytes());
@@ -112,13 +123,14 @@ impl Shard {
     pub fn restore(state: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader { state, at: 0 };
         let version = u16::from_be_bytes(reader.take("version")?);
-        if version != VERSION && version != VERSION_WITHOUT_MARKET_MAKERS {
+        if !(VERSION_FIRST..=VERSION).contains(&version) {
             return Err(StateError::Version { found: version });
         }
         let genesis = reader.genesis()?;
         let killed = reader.flag("killed")?;
         let next_feed = reader.u64("next feed sequence")?;
         let expired_to = reader.u32("expired to")?;
+        let rules = if version >= VERSION { reader.rules()? } else { Rules::FIRST };
         let mut symbols = SymbolTable::with_capacity(64);
         let mut instruments = Vec::new();
         for number in 0..reader.u32("instruments")? {
@@ -133,8 +145,9 @@ impl Shard {
         }
         let market = Market::restore(book_limits(&genesis), &state[reader.at..])
             .map_err(|error| StateError::Book(error.to_string()))?;
-        Ok(Self {
+        let mut shard = Self {
             genesis,
+            rules,
             market,
             instruments,
             symbols,
@@ -146,7 +159,9 @@ impl Shard {
             day: (0, 0),
             counters: ShardCounters::default(),
             warm_list: WarmList::default(),
-        })
+        };
+        shard.follow(rules);
+        Ok(shard)
     }
 }
 
@@ -228,6 +243,15 @@ impl Reader<'_> {
         }
     }
 
+    fn rules(&mut self) -> Result<Rules, StateError> {
+        const WHAT: &str = "rules";
+        let length = self.u32(WHAT)? as usize;
+        match Input::decode(kind::RULES, self.slice(WHAT, length)?) {
+            Ok(Input::Rules(rules)) => Ok(rules),
+            _ => Err(StateError::Value { what: WHAT, value: length as u64 }),
+        }
+    }
+
     fn instrument(&mut self) -> Result<Instrument, StateError> {
         let instrument = Instrument {
             symbol: self.take("symbol")?,
@@ -263,7 +287,7 @@ impl Reader<'_> {
         for _ in 0..self.u32("drop copies")? {
             firm.drop_copies.push(self.u32("drop copy")?);
         }
-        let registered = if version == VERSION { self.u32("registrations")? } else { 0 };
+        let registered = if version >= VERSION_WITH_MARKET_MAKERS { self.u32("registrations")? } else { 0 };
         for _ in 0..registered {
             firm.registered.push((self.u32("registration")?, self.flag("primary market maker")?));
         }

@@ -229,6 +229,7 @@ fn config(setting: &Setting<'_>) -> Config {
             max_orders: 4_096,
             max_price_levels: 256,
             max_instruments: symbols.len() as u32,
+            ..LimitsConfig::default()
         },
         instruments: symbols.into_iter().map(instrument).collect(),
         firms: vec![firm],

@@ -4,6 +4,7 @@
 mod answers;
 mod ask;
 mod first_version;
+mod journal_replays;
 mod ledger;
 mod many_instruments;
 mod operations;

@@ -5,7 +5,7 @@ use engine::inputs::{Input, KillScope, Role};
 use engine::shard::Shard;
 
 use crate::ask::{TEN, alpha, buy, disable};
-use crate::venue::{Raw, Venue};
+use crate::venue::{Raw, Venue, genesis, rules};
 
 fn registration(firm: &str, symbol: &str, role: Role) -> Input<'static> {
     Input::Registration { firm: alpha(firm), symbol: alpha(symbol), role }
@@ -81,7 +81,7 @@ fn a_restored_shard_knows_its_market_makers() {
 /// Snapshots of version 1 are restored, and hashed as they were: what they cannot say is not there.
 #[test]
 fn a_state_without_market_makers_is_written_as_version_1() {
-    let mut v = Venue::new();
+    let mut v = Venue::of_first_rules(genesis()).furnished();
     v.input(restriction("AAA", true));
     v.given(2, &[&buy(1, 100, TEN)]);
     let mut state = Vec::new();
@@ -96,4 +96,10 @@ fn a_state_without_market_makers_is_written_as_version_1() {
     let mut again = Vec::new();
     v.shard.write_state(&mut again);
     assert_eq!(again[..2], [0, 1]);
+    // What version 1 cannot say makes it another version, market makers or not.
+    v.input(Input::Rules(rules()));
+    let mut now = Vec::new();
+    v.shard.write_state(&mut now);
+    assert_eq!(now[..2], [0, 3]);
+    assert_eq!(Shard::restore(&now).expect("version 3").state_hash(), v.shard.state_hash());
 }

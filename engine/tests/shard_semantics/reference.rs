@@ -168,14 +168,9 @@ impl Reference {
         }
     }
 
-    fn within_limits(
-        &self,
-        session: u32,
-        instrument: usize,
-        terms: &Terms,
-        exposed: u32,
-        replaced: Option<&OrderView>,
-    ) -> Result<(), u16> {
+    fn within_limits(&mut self, order: &NewOrder, replaced: Option<&OrderView>) -> Result<(), u16> {
+        let (session, instrument) = (order.key.party.owner(), order.instrument as usize);
+        let exposed = order.quantity;
         if exposed > INSTRUMENTS[instrument].2 {
             return Err(0x0013);
         }
@@ -187,12 +182,16 @@ impl Reference {
             count += 1;
             gross += if view.price == MARKET_PRICE { 0 } else { view.price * u64::from(view.open) };
         }
-        let price =
-            if terms.price == MARKET_PRICE { self.instruments[instrument].reference } else { terms.price };
+        let value = match (order.price, self.instruments[instrument].reference) {
+            (MARKET_PRICE, 0) if order.cross == CrossType::Continuous => self.model.would_pay(order),
+            (MARKET_PRICE, 0) => u64::MAX,
+            (MARKET_PRICE, reference) => reference * u64::from(exposed),
+            (price, _) => price * u64::from(exposed),
+        };
         if count >= OPEN_ORDERS_MAX {
             return Err(0x001E);
         }
-        if gross + price * u64::from(exposed) > GROSS_MAX { Err(0x0020) } else { Ok(()) }
+        if value.saturating_add(gross) > GROSS_MAX { Err(0x0020) } else { Ok(()) }
     }
 
     fn enter(&mut self, session: u32, terms: &Terms) {
@@ -216,7 +215,6 @@ impl Reference {
         };
         Self::invalid(terms)?;
         self.tradable(terms.instrument)?;
-        self.within_limits(session, terms.instrument, terms, terms.quantity, None)?;
         let order = NewOrder {
             key: OrderKey::new(session, terms.channel, terms.user_ref),
             instrument: terms.instrument as u32,
@@ -234,6 +232,7 @@ impl Reference {
             firm: session / 2,
             attributes: u32::from(terms.display) << 8 | u32::from(terms.cross),
         };
+        self.within_limits(&order, None)?;
         self.model.enter(&order).map(|_| ()).map_err(code)
     }
 
@@ -252,16 +251,27 @@ impl Reference {
             self.model.cancel(original, 0);
             return;
         }
-        let exposed = terms.quantity.saturating_sub(view.executed);
-        if let Err(reason) = self.within_limits(session, instrument, terms, exposed, Some(&view)) {
-            self.takes(session, terms.channel, terms.user_ref);
-            return self.reject(session, terms, reason);
-        }
         let cross = match view.attributes as u8 {
             b'O' => CrossType::Opening,
             b'C' => CrossType::Closing,
             _ => CrossType::Continuous,
         };
+        let exposed = NewOrder {
+            time_in_force: terms.time_in_force(self.second, cross),
+            cross,
+            self_match: terms.self_match(session).unwrap_or_default(),
+            ..NewOrder::limit(
+                OrderKey::new(session, terms.channel, terms.user_ref),
+                view.instrument,
+                view.side,
+                terms.quantity.saturating_sub(view.executed),
+                terms.price,
+            )
+        };
+        if let Err(reason) = self.within_limits(&exposed, Some(&view)) {
+            self.takes(session, terms.channel, terms.user_ref);
+            return self.reject(session, terms, reason);
+        }
         let request = ReplaceOrder {
             original,
             user_ref: terms.user_ref,
@@ -283,6 +293,12 @@ impl Reference {
 
     pub fn set_state(&mut self, instrument: usize, state: TradingState) {
         let Instrument { state: from, opened, closed, reference } = self.instruments[instrument];
+        let all_closed =
+            |of: &Self| of.instruments.iter().all(|instrument| instrument.state == TradingState::Closed);
+        if all_closed(self) && state == TradingState::PreOpen {
+            self.last = Default::default();
+            (0..SESSIONS).for_each(|session| self.answer(session, Answer::System(b'S')));
+        }
         if from == state {
             return;
         }
@@ -291,12 +307,13 @@ impl Reference {
             (TradingState::Closed, _) => None,
             (_, TradingState::Open) if opened => Some(CrossKind::Resumption),
             (_, TradingState::Open) => Some(CrossKind::Opening),
+            (TradingState::Halted, TradingState::Closed) => None,
             (_, TradingState::Closed) if !closed => Some(CrossKind::Closing),
             _ => None,
         };
         if let Some(kind) = auction {
             self.imbalance(instrument, kind);
-            self.model.uncross(number, kind, reference, state).expect("an auction that is not over");
+            self.model.uncross(number, kind, known(reference), state).expect("an auction that is not over");
         } else {
             self.model.set_state(number, state).expect("not crossed");
         }
@@ -318,11 +335,14 @@ impl Reference {
             TradingState::Closed => (entry.opened, entry.closed) = (true, true),
             _ => {}
         }
+        if state == TradingState::Closed && all_closed(self) {
+            (0..SESSIONS).for_each(|session| self.answer(session, Answer::System(b'E')));
+        }
     }
 
     fn imbalance(&mut self, instrument: usize, kind: CrossKind) {
         let reference = self.instruments[instrument].reference;
-        let Some(it) = self.model.indicative(instrument as u32, kind, reference) else { return };
+        let Some(it) = self.model.indicative(instrument as u32, kind, known(reference)) else { return };
         let direction = match (it.imbalance_side, it.paired) {
             (Some(side), _) => {
                 if side.is_buy() {
@@ -334,7 +354,8 @@ impl Reference {
             (None, 0) => b'O',
             (None, _) => b'N',
         };
-        let percent = it.price.map(|near| near.abs_diff(reference) * 100 / reference);
+        let percent =
+            it.price.filter(|_| reference > 0).map(|near| near.abs_diff(reference) * 100 / reference);
         let variation = match percent {
             None => b' ',
             Some(0) => b'L',
@@ -538,6 +559,11 @@ impl Reference {
             }
         }
     }
+}
+
+/// A reference price of 0 is unknown.
+fn known(reference: u64) -> Option<u64> {
+    (reference > 0).then_some(reference)
 }
 
 fn shown_price(price: u64) -> u64 {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::inputs::{FirmRights, Input, InstrumentInput, KillScope};
+use engine::inputs::{FirmRights, Input, InstrumentInput, KillScope, Rules};
 use wire::ouch::{AppendageBuilder, reject_reason, tag};
 
 use crate::answers::Answer;
 use crate::ask::{Order, Request, TEN, alpha, buy, disable, enable, mass_cancel_of};
-use crate::venue::{DROP_COPY, Venue, instrument, opened};
+use crate::venue::{DROP_COPY, Venue, instrument, opened, rules};
 
 const DOCUMENT: &str = include_str!("../../../docs/reject-codes.md");
 /// Where reject codes and cancel reasons are given.
@@ -170,6 +170,20 @@ fn arrange(venue: &mut Venue, place: &str) -> (u32, Option<Input<'static>>) {
             venue.input(Input::SessionOpened(opened(DROP_COPY, "FRMA")));
             venue.raw = Default::default();
             return (DROP_COPY, None);
+        }
+        // A session whose share of the shard's tables is so many percent, and that has so many orders at 10.00.
+        Some((percent, rest)) if rest.starts_with("percent, ") => {
+            let own = number(rest.split(' ').nth(1).expect("a number"));
+            for user_ref in 1..=own {
+                venue.given(0, &[&buy(1_000 + user_ref, 1, TEN).channel(9)]);
+            }
+            let share = |session_share_percent| Input::Rules(Rules { session_share_percent, ..rules() });
+            (share(number(percent) as u8), Some(share(100)))
+        }
+        Some(("no", "reference price, session max_order_notional=10000000")) => {
+            venue.input(Input::ReferencePrice { symbol: alpha("AAA"), price: 0 });
+            let risk = |risk| Input::SessionRisk { session: 0, risk };
+            (risk(limits("max_order_notional=10000000")), Some(risk(RiskConfig::default())))
         }
         Some((count, "orders open")) => {
             for user_ref in 1..=number(count) {

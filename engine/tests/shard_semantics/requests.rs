@@ -10,7 +10,7 @@ use crate::ask::{
     CENT, Order, Request, TEN, account_query, alpha, buy, cancel, cancel_in, disable, enable, mass_cancel,
     modify, modify_in, replace, sell,
 };
-use crate::venue::{SECOND, Venue};
+use crate::venue::{SECOND, Venue, genesis};
 
 #[test]
 fn trades_are_at_the_resting_price_and_a_partial_fill_keeps_its_place() {
@@ -563,4 +563,60 @@ fn self_match_prevention_answers_both_sides_by_the_incoming_strategy() {
         "2: accepted 1 B100@10.00 as #2; 2: executed 1 100@10.00 R !1; 0: executed 1 100@10.00 A !1",
         "executed #1 100 !1",
     );
+}
+
+#[test]
+fn when_the_numbers_are_used_up_none_is_offered() {
+    let mut v = Venue::new();
+    v.given(0, &[&buy(u32::MAX - 1, 1, TEN)]);
+    v.on(0, account_query(0), "0: next 4294967295", "");
+    v.on(0, buy(u32::MAX, 1, TEN), "0: accepted 4294967295 B1@10.00 as #2", "add #2 B1@10.00");
+    v.on(0, account_query(0), "0: next 0", "");
+    v.on(0, buy(0, 1, TEN), "", "");
+    v.on(0, buy(u32::MAX, 1, TEN), "", "");
+    // Another channel has numbers of its own.
+    v.on(0, account_query(1), "0: next 1 in 1", "");
+}
+
+#[test]
+fn a_market_order_without_a_reference_price_counts_what_it_would_pay() {
+    let limited = |risk: RiskConfig| {
+        let mut v = Venue::new();
+        v.input(Input::ReferencePrice { symbol: alpha("AAA"), price: 0 });
+        v.input(Input::SessionRisk { session: 0, risk });
+        v.given(2, &[&sell(1, 60, TEN), &sell(2, 50, 2 * TEN).hidden()]);
+        v
+    };
+    // 60 at 10.00 and 30 at 20.00 are 1,200.00.
+    let notional = RiskConfig { max_order_notional: 12_000_000, ..RiskConfig::default() };
+    let mut v = limited(notional);
+    v.on(0, buy(1, 91, 0).market(), "0: rejected 1 0x0030", "");
+    v.given(0, &[&buy(2, 90, 0).market()]);
+    assert_eq!(v.shard.market().last_match_number(), 2);
+    let mut v = limited(notional);
+    // A replacement likewise.
+    v.given(0, &[&buy(1, 91, TEN - CENT)]);
+    v.on(0, replace(1, 2, 91, 0).market(), "0: rejected 2 0x0030", "");
+    // What is not there costs nothing.
+    v.given(0, &[&cancel(1, 0)]);
+    v.on(0, sell(3, 999_999, 0).market(), "0: accepted 3 S999999@market as #4; 0: canceled 3 -999999 I", "");
+    let gross = RiskConfig { max_gross_exposure: 12_000_000, ..RiskConfig::default() };
+    let mut v = limited(gross);
+    v.on(0, buy(1, 91, 0).market(), "0: rejected 1 0x0020", "");
+    v.on(0, buy(2, 1, 0).market().cross(b'C'), "0: rejected 2 0x0020", "");
+    // With a reference price it counts at that.
+    v.input(Input::ReferencePrice { symbol: alpha("AAA"), price: TEN });
+    v.on(0, buy(3, 120, 0).market().cross(b'C'), "0: accepted 3 B120@market as #3", "");
+    // The firm's limit has the firm's code.
+    let mut v = limited(RiskConfig::default());
+    v.input(Input::Firm { firm: alpha("FRMA"), risk: notional });
+    v.on(0, buy(1, 91, 0).market(), "0: rejected 1 0x001F", "");
+    v.on(1, buy(1, 1, 0).market().cross(b'C'), "1: rejected 1 0x001F", "");
+    // By the first rules it counted nothing.
+    let mut v = Venue::of_first_rules(genesis()).furnished();
+    v.input(Input::ReferencePrice { symbol: alpha("AAA"), price: 0 });
+    v.input(Input::SessionRisk { session: 0, risk: notional });
+    v.given(2, &[&sell(1, 200, TEN)]);
+    v.given(0, &[&buy(1, 200, 0).market()]);
+    assert_eq!(v.shard.market().last_match_number(), 1);
 }

@@ -2,11 +2,11 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::inputs::{CloseReason, Input, KillScope, Messages};
+use engine::inputs::{CloseReason, Input, KillScope, Messages, Role, Rules};
 use engine::shard::ApplyError;
 
 use crate::ask::{Request, TEN, alpha, buy, cancel, sell};
-use crate::venue::{DROP_COPY, Venue, opened};
+use crate::venue::{DROP_COPY, Venue, genesis, opened, rules};
 
 #[test]
 fn a_kill_switch_takes_open_orders_and_other_scopes_go_on() {
@@ -92,4 +92,53 @@ fn inputs_that_do_not_follow_change_nothing() {
     assert!(matches!(v.try_input(opened), Err(ApplyError::SessionNumber { .. })));
     assert_eq!(v.shard.state_hash(), before);
     assert_eq!(v.words(), (String::new(), String::new()));
+}
+
+#[test]
+fn a_reference_price_that_the_wire_cannot_carry_is_refused() {
+    let mut v = Venue::new();
+    let reference = |price| Input::ReferencePrice { symbol: alpha("AAA"), price };
+    v.when(reference(wire::ouch::MAX_PRICE), "", "");
+    let before = v.shard.state_hash();
+    for price in [wire::ouch::MAX_PRICE + 1, wire::ouch::MARKET_PRICE, 1 << 32, u64::MAX] {
+        let refused = v.try_input(reference(price)).expect_err("too large");
+        assert_eq!(refused, ApplyError::ReferencePrice { found: price });
+        assert!(refused.to_string().contains("0 (unknown) to 1999999900"), "{refused}");
+    }
+    assert_eq!(v.shard.state_hash(), before);
+    // As the first version took it; with the present rules it counts as unknown.
+    let mut v = Venue::of_first_rules(genesis()).furnished();
+    v.input(reference(1 << 32));
+    assert_eq!(v.shard.instruments()[0].reference_price, 1 << 32);
+    v.input(Input::Rules(rules()));
+    assert_eq!(v.shard.instruments()[0].reference_price, 0);
+}
+
+#[test]
+fn a_command_obeys_only_for_firms_that_are_there() {
+    let v = Venue::new();
+    for (firm, known) in [("FRMA", true), ("FRMX", false)] {
+        let firm = alpha(firm);
+        let symbol = alpha("AAA");
+        for input in [
+            Input::KillSwitch { scope: KillScope::Firm(firm), engaged: true },
+            Input::Restriction { firm, symbol, restricted: true },
+            Input::Registration { firm, symbol, role: Role::MarketMaker },
+            Input::Firm { firm, risk: RiskConfig::default() },
+        ] {
+            let unknown = Err(ApplyError::UnknownFirm("FRMX".to_owned()));
+            assert_eq!(v.shard.would_obey(&input), if known { Ok(()) } else { unknown }, "{input:?}");
+            assert_eq!(v.shard.would_apply(&input), Ok(()), "a journal may have it");
+        }
+    }
+}
+
+#[test]
+fn rules_do_not_go_back() {
+    let mut v = Venue::new();
+    let first = Input::Rules(Rules::FIRST);
+    let refused = ApplyError::Rules { found: 1, expected: Rules::VERSION };
+    assert_eq!(v.try_input(first), Err(refused));
+    v.when(Input::Rules(Rules { session_share_percent: 7, ..rules() }), "", "");
+    assert_eq!(v.shard.rules().session_share_percent, 7);
 }

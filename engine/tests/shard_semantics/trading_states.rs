@@ -3,8 +3,9 @@
 
 use book::TradingState::{Auction, Closed, Halted, Open, PreOpen};
 use engine::inputs::{FirmRights, Input};
+use engine::shard::Shard;
 
-use crate::ask::{CENT, TEN, alpha, buy, cancel, replace, sell};
+use crate::ask::{CENT, TEN, account_query, alpha, buy, cancel, replace, sell};
 use crate::venue::{Venue, genesis, instrument, opened};
 
 #[test]
@@ -85,6 +86,95 @@ fn the_close_trades_with_orders_for_it_and_empties_the_book() {
 }
 
 #[test]
+fn a_halted_instrument_closes_without_an_auction() {
+    let mut v = Venue::new();
+    v.on(0, buy(1, 100, TEN + 10 * CENT).cross(b'C'), "0: accepted 1 B100@10.10 as #1", "");
+    v.on(2, sell(1, 60, TEN), "2: accepted 1 S60@10.00 as #2", "add #2 S60@10.00");
+    v.state("AAA", Halted, "", "state H");
+    v.state("AAA", Closed, "2: canceled 1 -60 E; 0: canceled 1 -100 E", "deleted #2; state H");
+    v.exposures_agree();
+    // Opened again the same day, it has had its close.
+    v.state("AAA", Open, "", "state T");
+    v.on(0, buy(2, 1, TEN).cross(b'C'), "0: rejected 2 0x0014", "");
+    // An operator who wants the auction ends the halt first.
+    let mut v = Venue::new();
+    v.given(0, &[&buy(1, 100, TEN).cross(b'C')]);
+    v.given(2, &[&sell(1, 100, TEN)]);
+    v.state("AAA", Halted, "", "state H");
+    v.state("AAA", Auction, "", "state Q");
+    v.input(Input::SetState { symbol: Some(alpha("AAA")), state: Closed });
+    assert!(v.words().0.contains("executed 1 100@10.00 C !1"));
+}
+
+#[test]
+fn by_the_first_rules_a_halted_instrument_closes_with_an_auction() {
+    let mut v = Venue::of_first_rules(genesis());
+    v.input(Input::Instrument(instrument("AAA", Open), FirmRights::NONE));
+    v.input(Input::SessionOpened(opened(0, "FRMA")));
+    v.given(0, &[&buy(1, 100, TEN).cross(b'C'), &sell(2, 100, TEN)]);
+    v.state("AAA", Halted, "", "state H");
+    v.input(Input::SetState { symbol: Some(alpha("AAA")), state: Closed });
+    assert!(v.words().0.contains("executed 1 100@10.00 C !1"));
+}
+
+#[test]
+fn numbers_begin_again_with_a_new_day() {
+    let mut v = Venue::new();
+    v.given(0, &[&buy(7, 1, TEN), &buy(9, 1, TEN).channel(3)]);
+    let close = |symbol: &str| Input::SetState { symbol: Some(alpha(symbol)), state: Closed };
+    let all = |state| Input::SetState { symbol: None, state };
+    // The day ends when the last instrument closes, and not before.
+    v.input(close("AAA"));
+    v.input(close("BBB"));
+    v.input(Input::SetState { symbol: Some(alpha("AAA")), state: PreOpen });
+    assert!(!v.words().0.contains("system"));
+    v.on(0, buy(7, 1, TEN), "", "");
+    v.input(close("AAA"));
+    assert!(!v.words().0.contains("system"));
+    v.input(close("CCC"));
+    assert_eq!(v.words().0, "0: system E; 1: system E; 2: system E");
+    // Closed once more, it is over all the same.
+    v.when(all(Closed), "", "");
+    v.on(0, buy(8, 1, TEN), "0: rejected 8 0x0002", "");
+    // It is opened again without a new day: the numbers go on.
+    v.when(all(Halted), "", "state H; state H; state H");
+    v.on(0, buy(8, 1, TEN), "", "");
+    v.input(all(Closed));
+    assert_eq!(v.words().0, "0: system E; 1: system E; 2: system E");
+    // The next day begins with the first instrument that collects for its opening, and only then.
+    v.when(
+        Input::SetState { symbol: Some(alpha("BBB")), state: PreOpen },
+        "0: system S; 1: system S; 2: system S",
+        "state Q",
+    );
+    v.when(all(PreOpen), "", "state Q; state Q");
+    v.on(0, account_query(0), "0: next 1", "");
+    v.on(0, account_query(3), "0: next 1 in 3", "");
+    v.on(0, buy(1, 1, TEN), "0: accepted 1 B1@10.00 as #3", "add #3 B1@10.00");
+    v.on(0, buy(1, 1, TEN), "", "");
+    // A snapshot between the days has it too.
+    v.input(all(Closed));
+    let mut state = Vec::new();
+    v.shard.write_state(&mut state);
+    v.shard = Shard::restore(&state).expect("its own state");
+    v.raw = Default::default();
+    v.input(all(PreOpen));
+    assert_eq!(v.words().0, "0: system S; 1: system S; 2: system S");
+}
+
+#[test]
+fn by_the_first_rules_numbers_are_used_up_for_good() {
+    let mut v = Venue::of_first_rules(genesis());
+    v.input(Input::Instrument(instrument("AAA", Open), FirmRights::NONE));
+    v.input(Input::SessionOpened(opened(0, "FRMA")));
+    v.given(0, &[&buy(1, 100, TEN)]);
+    v.input(Input::SetState { symbol: None, state: Closed });
+    v.input(Input::SetState { symbol: None, state: PreOpen });
+    assert!(!v.words().0.contains("system"));
+    v.on(0, buy(1, 100, TEN), "", "");
+}
+
+#[test]
 fn an_instrument_may_begin_in_any_state_and_go_from_any_to_any() {
     let states = [PreOpen, Open, Halted, Auction, Closed];
     for first in states {
@@ -126,4 +216,39 @@ fn the_feed_begins_with_the_instruments() {
     let (_, feed) = v.said();
     let states: Vec<_> = feed.iter().map(|tick| (tick.locate, tick.to_string())).collect();
     assert_eq!(states, [(1, "state H".to_owned()), (2, "state H".to_owned())]);
+}
+
+#[test]
+fn without_a_reference_price_an_auction_needs_a_limit_and_the_operator_is_told() {
+    let mut v = Venue::new();
+    let on = |order: crate::ask::Order| order.of("CCC").cross(b'O');
+    v.input(Input::ReferencePrice { symbol: alpha("CCC"), price: 0 });
+    v.given(0, &[&on(buy(1, 100, 0)).market()]);
+    v.given(2, &[&on(sell(1, 70, 0)).market()]);
+    let open = Input::SetState { symbol: Some(alpha("CCC")), state: Open };
+    let remark = v.shard.remark(&open);
+    assert!(remark.starts_with("CCC: 70 shares"), "{remark:?}");
+    assert_eq!(v.shard.remark(&Input::SetState { symbol: None, state: Open }), remark);
+    v.when(
+        open,
+        "0: canceled 1 -100 I; 2: canceled 1 -70 I",
+        "imbalance O paired 0 left 30B near 0.00 far 0.00  ; cross O 0@0.00 !1; state T",
+    );
+    assert_eq!(v.shard.remark(&open), "", "it is open already");
+    // With a limit that trades there is a price.
+    let mut v = Venue::new();
+    v.input(Input::ReferencePrice { symbol: alpha("CCC"), price: 0 });
+    v.given(0, &[&on(buy(1, 100, TEN))]);
+    v.given(2, &[&on(sell(1, 70, 0)).market()]);
+    assert_eq!(v.shard.remark(&open), "");
+    v.input(open);
+    assert!(v.words().0.starts_with("0: executed 1 70@10.00 O !1; 2: executed 1 70@10.00 O !1"));
+    // The first rules took the lowest tick.
+    let mut v = Venue::of_first_rules(genesis()).furnished();
+    v.input(Input::ReferencePrice { symbol: alpha("CCC"), price: 0 });
+    v.given(0, &[&on(buy(1, 100, 0)).market()]);
+    v.given(2, &[&on(sell(1, 70, 0)).market()]);
+    assert_eq!(v.shard.remark(&open), "");
+    v.input(open);
+    assert!(v.words().0.starts_with("0: executed 1 70@0.01 O !1"));
 }

@@ -2,7 +2,7 @@
 
 use book::TradingState;
 use engine::config::RiskConfig;
-use engine::inputs::{FirmRights, Genesis, Input, InstrumentInput, Messages, SessionOpened};
+use engine::inputs::{FirmRights, Genesis, Input, InstrumentInput, Messages, Rules, SessionOpened};
 use engine::shard::{ApplyError, Outputs, Shard};
 
 use crate::answers::{Answer, Tick};
@@ -49,6 +49,11 @@ pub fn genesis() -> Genesis {
     }
 }
 
+/// Those that the engine trades by. A session may use all there is, unless a test says otherwise.
+pub fn rules() -> Rules {
+    Rules { version: Rules::VERSION, session_share_percent: 100 }
+}
+
 pub fn instrument(symbol: &str, state: TradingState) -> InstrumentInput {
     InstrumentInput {
         symbol: alpha(symbol),
@@ -84,7 +89,12 @@ pub struct Venue {
 impl Venue {
     /// AAA open, BBB open in lots of 10 up to 5,000, CCC before its opening; sessions 0 and 1 of FRMA, 2 of FRMB.
     pub fn new() -> Self {
-        let mut venue = Self::empty(genesis());
+        Self::empty(genesis()).furnished()
+    }
+
+    /// The instruments and sessions of [`Venue::new`].
+    pub fn furnished(self) -> Self {
+        let mut venue = self;
         venue.input(Input::Instrument(instrument("AAA", TradingState::Open), FirmRights::NONE));
         let lots = InstrumentInput { lot: 10, max_quantity: 5_000, ..instrument("BBB", TradingState::Open) };
         venue.input(Input::Instrument(lots, FirmRights::NONE));
@@ -97,6 +107,13 @@ impl Venue {
     }
 
     pub fn empty(genesis: Genesis) -> Self {
+        let mut venue = Self::of_first_rules(genesis);
+        venue.input(Input::Rules(rules()));
+        venue
+    }
+
+    /// A shard that was never told its rules, as the first versions' journals lead to.
+    pub fn of_first_rules(genesis: Genesis) -> Self {
         Self { shard: Shard::new(genesis), raw: Raw::default(), now: START, upstream: vec![1; 16] }
     }
 

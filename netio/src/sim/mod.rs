@@ -19,6 +19,8 @@
 
 mod network;
 mod port;
+mod state;
 
-pub use network::{Faults, PartitionId, SimNetwork, SimStatistics};
+pub use network::SimNetwork;
 pub use port::SimPort;
+pub use state::{Faults, PartitionId, SimStatistics};

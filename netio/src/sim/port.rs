@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::network::State;
+use super::state::State;
 use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull};
 
 /// The payload of an MTU of 1500, as on the rooms that are not simulated.

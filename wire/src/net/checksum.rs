@@ -2,7 +2,7 @@
 //!
 //! A sum is the ones' complement sum of big-endian 16-bit words, not complemented; a checksum is its complement.
 
-use super::ip::Addresses;
+use super::addresses::{Addresses, PROTOCOL_UDP};
 
 /// The sum of `bytes`, an odd last byte padded with 0, added to `initial`.
 #[inline]
@@ -35,7 +35,7 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
 /// The sum of the pseudo-header of a UDP datagram (RFC 768, RFC 8200 section 8.1); `udp_length` counts header and payload.
 #[inline]
 pub fn pseudo_header_sum(addresses: &Addresses, udp_length: u16) -> u16 {
-    fold(wide(addresses) + u64::from(super::ip::PROTOCOL_UDP) + u64::from(udp_length))
+    fold(wide(addresses) + u64::from(PROTOCOL_UDP) + u64::from(udp_length))
 }
 
 /// The words of both addresses, not yet folded; at most 8 x (2^32 - 1).

@@ -1,8 +1,9 @@
 //! A whole frame that carries one UDP datagram: taking it apart, putting it together, its checksum.
 
+use super::addresses::Addresses;
 use super::checksum;
 use super::ethernet::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_LENGTH, Ethernet, Mac, Vlan};
-use super::ip::{Addresses, Ipv4, Ipv6};
+use super::ip::{Ipv4, Ipv6};
 use super::udp::{UDP_LENGTH, Udp};
 use crate::DecodeError;
 use std::ops::Range;

@@ -2,6 +2,7 @@
 
 mod book;
 mod feed;
+mod flood;
 mod journal;
 mod ports;
 
@@ -9,5 +10,5 @@ use super::Suite;
 
 /// In the order of the page.
 pub fn all() -> Vec<Suite> {
-    vec![ports::suite(), feed::suite(), journal::suite(), book::suite()]
+    vec![ports::suite(), feed::suite(), flood::suite(), journal::suite(), book::suite()]
 }

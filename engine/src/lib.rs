@@ -22,5 +22,6 @@ pub mod assembly;
 pub mod clock;
 #[cfg(feature = "publish")]
 pub mod publish;
+pub mod sandbox;
 pub mod simulation;
 pub mod start;

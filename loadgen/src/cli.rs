@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use netio::PortKind;
 use netio::idle::IdleStrategy;
 
 use crate::parse;
@@ -32,14 +33,6 @@ pub enum Command {
     Echo(EchoArgs),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PortKind {
-    /// Kernel UDP sockets; needs no privilege.
-    Udp,
-    /// AF_XDP: past the kernel's network stack; needs CAP_NET_ADMIN, CAP_NET_RAW and an interface.
-    Xdp,
-}
-
 /// Where the engine is, and through which port it is spoken to.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
@@ -52,8 +45,8 @@ pub struct TargetArgs {
         env = "PITLANE_TARGET"
     )]
     pub target: String,
-    /// Through kernel UDP or AF_XDP.
-    #[arg(long, value_enum, default_value_t = PortKind::Udp)]
+    /// Through kernel UDP (udp) or AF_XDP (xdp).
+    #[arg(long, default_value_t = PortKind::Udp)]
     pub port: PortKind,
     /// Kernel UDP: every datagram by itself, without the kernel's joining of datagrams (GSO, GRO).
     #[arg(long)]

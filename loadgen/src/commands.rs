@@ -8,11 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
+use netio::PortKind;
 use netio::idle::IdleStrategy;
 
-use crate::cli::{
-    AccountArgs, FlowArgs, OutputArgs, PortKind, ReportArgs, RunArgs, SearchArgs, TargetArgs, TimeArgs,
-};
+use crate::cli::{AccountArgs, FlowArgs, OutputArgs, ReportArgs, RunArgs, SearchArgs, TargetArgs, TimeArgs};
 use crate::client::Credentials;
 use crate::mix::MixSettings;
 use crate::pace::{Arrivals, Pace};
@@ -129,8 +128,6 @@ fn execute_over(
             let executed = execute(plan, opened, interrupt)?;
             Ok((executed, PortName::xdp(&device)))
         }
-        #[cfg(not(feature = "xdp"))]
-        PortKind::Xdp => anyhow::bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
     }
 }
 

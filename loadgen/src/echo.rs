@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use netio::echo::{Driven, Load, drive};
-use netio::{Peer, Port};
+use netio::{Peer, Port, PortKind};
 use serde::{Deserialize, Serialize};
 
 use crate::account::LATENCY_NS_MAX;
-use crate::cli::{EchoArgs, PortKind};
+use crate::cli::EchoArgs;
 use crate::commands::{EXIT_UNCLEAN, interrupt_flag, print, unix_seconds, write_file};
 use crate::ports::PortName;
 use crate::report::table::{duration, grouped, right, table};
@@ -99,8 +99,6 @@ pub fn execute(args: &EchoArgs) -> Result<ExitCode> {
             let mut port = opened.port;
             (measure(args, &mut port, &peer, &stop)?, PortName::xdp(&device))
         }
-        #[cfg(not(feature = "xdp"))]
-        PortKind::Xdp => bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
     };
     let driven = measured.driven;
     let report = EchoReport {

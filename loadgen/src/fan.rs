@@ -94,6 +94,8 @@ impl<P: Port> Port for Fan<P> {
                 truncated: sum.rx_dropped.truncated + one.rx_dropped.truncated,
                 malformed: sum.rx_dropped.malformed + one.rx_dropped.malformed,
                 checksum: sum.rx_dropped.checksum + one.rx_dropped.checksum,
+                not_allowed: sum.rx_dropped.not_allowed + one.rx_dropped.not_allowed,
+                over_rate: sum.rx_dropped.over_rate + one.rx_dropped.over_rate,
             };
             sum.rx_polls_full += one.rx_polls_full;
             sum.rx_polls_empty += one.rx_polls_empty;

@@ -136,7 +136,7 @@ pub fn open_xdp(
     let mut config = DeviceConfig::new(interface);
     config.idle = idle_strategy(target, threads);
     if !speaks_mold {
-        config.settings = config.settings.check_mold(false);
+        config.check_mold = false;
     }
     for thread in 0..threads {
         let port = first_port(thread)?;

@@ -179,11 +179,15 @@ pub struct RxDrops {
     pub malformed: u64,
     /// Wrong checksum.
     pub checksum: u64,
+    /// From outside the allow-list. AF_XDP's program drops them before they arrive, and counts them itself.
+    pub not_allowed: u64,
+    /// Beyond the source's rate; over AF_XDP as above.
+    pub over_rate: u64,
 }
 
 impl RxDrops {
     pub fn total(&self) -> u64 {
-        self.queue_full + self.truncated + self.malformed + self.checksum
+        self.queue_full + self.truncated + self.malformed + self.checksum + self.not_allowed + self.over_rate
     }
 }
 
@@ -206,29 +210,41 @@ pub struct PortStatistics {
     pub kicks: u64,
     /// Transient errors survived (ICMP refusals, out of buffers, interrupted calls); `tx_dropped` has what they cost.
     pub transient_errors: u64,
-    /// Zero in the other rooms.
-    pub xdp: XdpCounters,
+    /// What only this kind of port counts.
+    pub device: DeviceCounters,
 }
 
-/// What an AF_XDP socket counts and other ports do not have. The kernel's own are those of XDP_STATISTICS.
+/// Most counters that one kind of port has for itself.
+const DEVICE_COUNTERS_MAX: usize = 16;
+
+/// A counter that one kind of port has and others do not: its name in metrics, and what it counts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DeviceCounter {
+    pub name: &'static str,
+    pub help: &'static str,
+}
+
+/// What a port counts beyond what every port does. Empty for those that have nothing to add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct XdpCounters {
-    /// Datagrams of a kernel on the same host whose checksum was never finished (veth, virtual machines).
-    pub checksum_partial: u64,
-    /// Datagrams without a checksum (IPv4).
-    pub checksum_absent: u64,
-    /// Calls into the kernel that the driver asked for to go on receiving.
-    pub receive_wakeups: u64,
-    /// Packets for which the kernel found no frame or that did not fit one.
-    pub rx_dropped: u64,
-    /// Packets that found the receive ring full: the thread is too slow.
-    pub rx_ring_full: u64,
-    /// Times the kernel found no frame in the fill ring.
-    pub rx_fill_ring_empty: u64,
-    pub rx_invalid_descriptors: u64,
-    pub tx_invalid_descriptors: u64,
-    /// Times the kernel looked for something to send and found nothing: not a fault.
-    pub tx_ring_empty: u64,
+pub struct DeviceCounters {
+    counters: &'static [DeviceCounter],
+    values: [u64; DEVICE_COUNTERS_MAX],
+}
+
+impl DeviceCounters {
+    /// The value of each counter, in their order.
+    pub fn new<const N: usize>(counters: &'static [DeviceCounter; N], values: [u64; N]) -> Self {
+        const { assert!(N <= DEVICE_COUNTERS_MAX) };
+        let mut all = [0; DEVICE_COUNTERS_MAX];
+        all[..N].copy_from_slice(&values);
+        DeviceCounters { counters, values: all }
+    }
+
+    /// A counter by its name; 0 for one that this port does not have.
+    pub fn get(&self, name: &str) -> u64 {
+        let found = self.counters.iter().position(|counter| counter.name == name);
+        found.map_or(0, |at| self.values[at])
+    }
 }
 
 /// A way to exchange UDP datagrams, polled by the one thread that owns it.

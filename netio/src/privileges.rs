@@ -1,33 +1,15 @@
 //! Giving up capabilities for good, once everything that needed them is open. Not a way to check or gain any.
-#![allow(unsafe_code)] // prctl and capset have no safe wrapper here.
 
-use std::io;
-
-/// _LINUX_CAPABILITY_VERSION_3: two words for each set.
-const CAPABILITY_VERSION: u32 = 0x2008_0522;
-/// Capabilities have 64 bits at most; the kernel answers EINVAL beyond its last one.
-const CAPABILITIES_MAX: u32 = 64;
+use caps::{CapSet, Capability, errors::CapsError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DropError {
-    #[error("{what} failed: {source}")]
-    System { what: &'static str, source: io::Error },
-    #[error("capabilities {0:#x} are still there after dropping them")]
-    Kept(u64),
-}
-
-#[repr(C)]
-struct Header {
-    version: u32,
-    thread: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Sets {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
+    #[error("forbidding new privileges: {0}")]
+    NewPrivileges(nix::errno::Errno),
+    #[error("emptying the {set:?} set: {source}")]
+    Set { set: CapSet, source: CapsError },
+    #[error("capabilities {0:?} are still there after dropping them")]
+    Kept(Vec<Capability>),
 }
 
 /// Takes every capability from the calling thread, and with it from the threads and processes it will start: permitted,
@@ -37,53 +19,25 @@ struct Sets {
 /// Linux keeps capabilities for each thread: call this before the first thread is started. Threads that run already keep
 /// theirs, which is logged.
 pub fn drop_capabilities() -> Result<(), DropError> {
-    prctl("forbidding new privileges", libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    for capability in 0..CAPABILITIES_MAX {
-        match prctl("dropping from the bounding set", libc::PR_CAPBSET_DROP, capability.into()) {
-            Ok(()) => {}
-            // Beyond the last capability of this kernel, or without CAP_SETPCAP, and then the bounding set is out of reach
-            // anyway: without new privileges nothing can be gained from it.
-            Err(DropError::System { source, .. })
-                if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) =>
-            {
-                break;
-            }
-            Err(error) => return Err(error),
-        }
+    nix::sys::prctl::set_no_new_privs().map_err(DropError::NewPrivileges)?;
+    let clear = |set| caps::clear(None, set).map_err(|source| DropError::Set { set, source });
+    // Without CAP_SETPCAP the bounding set is out of reach, and without new privileges nothing can be gained from it.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        clear(CapSet::Bounding)?;
     }
-    prctl("clearing the ambient set", libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong)?;
-    let header = Header { version: CAPABILITY_VERSION, thread: 0 };
-    let none = [Sets::default(); 2];
-    // SAFETY: header and sets have the kernel's layout for this version (two sets), and live through the call.
-    if unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } != 0 {
-        return Err(DropError::System { what: "capset", source: io::Error::last_os_error() });
-    }
-    match effective() {
-        Some(0) | None => {}
-        Some(kept) => return Err(DropError::Kept(kept)),
+    // What is effective has to be permitted, so it goes first.
+    [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable]
+        .into_iter()
+        .try_for_each(clear)?;
+    match caps::read(None, CapSet::Effective) {
+        Ok(kept) if !kept.is_empty() => return Err(DropError::Kept(kept.into_iter().collect())),
+        _ => {}
     }
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads > 1 {
         tracing::warn!(threads, "capabilities dropped while other threads run: those keep theirs");
     }
     Ok(())
-}
-
-/// The calling thread's effective set; `None` when /proc cannot be read.
-fn effective() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(set.trim(), 16).ok()
-}
-
-fn prctl(what: &'static str, option: libc::c_int, argument: libc::c_ulong) -> Result<(), DropError> {
-    let zero: libc::c_ulong = 0;
-    // SAFETY: none of the options used here reads or writes memory; the arguments they do not use have to be 0.
-    if unsafe { libc::prctl(option, argument, zero, zero, zero) } == 0 {
-        Ok(())
-    } else {
-        Err(DropError::System { what, source: io::Error::last_os_error() })
-    }
 }
 
 #[cfg(test)]
@@ -94,13 +48,16 @@ mod tests {
     fn after_the_drop_the_thread_and_its_children_have_no_capability() {
         std::thread::spawn(|| {
             drop_capabilities().unwrap();
-            assert_eq!(effective(), Some(0));
             // A second time has nothing left to do, and does it.
             drop_capabilities().unwrap();
             let child =
-                std::process::Command::new("grep").args(["CapEff", "/proc/self/status"]).output().unwrap();
-            let line = String::from_utf8(child.stdout).unwrap();
-            assert_eq!(u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16), Ok(0), "{line}");
+                std::process::Command::new("grep").args(["Cap", "/proc/self/status"]).output().unwrap();
+            let sets = String::from_utf8(child.stdout).unwrap();
+            let is_root = nix::unistd::geteuid().is_root();
+            for line in sets.lines().filter(|line| is_root || !line.starts_with("CapBnd")) {
+                assert_eq!(u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16), Ok(0), "{line}");
+            }
+            assert_eq!(sets.lines().count(), 5, "{sets}");
         })
         .join()
         .unwrap();

@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use netio::filter::{Rate, SourceRules, network};
 use netio::udp::{UdpOptions, UdpPort};
 use netio::{Endpoint, Peer, Port, RX_BATCH};
 
@@ -286,4 +287,46 @@ fn an_absurd_payload_length_is_refused_with_its_bounds() {
 fn payload_lengths_fit_an_mtu_of_1500() {
     assert_eq!(open_default("127.0.0.1:0").max_payload(), 1472);
     assert_eq!(open_default("[::1]:0").max_payload(), 1452);
+}
+
+#[test]
+fn sources_outside_the_allow_list_are_dropped_and_counted() {
+    let rules = SourceRules { allowed: vec![network("127.0.0.2").unwrap()], rate: None };
+    let mut server = open("127.0.0.1:0", &UdpOptions { rules, ..UdpOptions::default() });
+    let mut listed = open_default("127.0.0.2:0");
+    let mut stranger = open_default("127.0.0.3:0");
+    // Joined by the kernel, and one by one.
+    for _ in 0..5 {
+        send(&mut stranger, server.local(), b"unwanted");
+    }
+    stranger.flush().unwrap();
+    send(&mut stranger, server.local(), b"unwanted, too");
+    stranger.flush().unwrap();
+    send(&mut listed, server.local(), b"order");
+    listed.flush().unwrap();
+    assert_eq!(take(&mut server, 1).remove(0).1, b"order");
+    let statistics = server.statistics();
+    assert_eq!((statistics.rx_dropped.not_allowed, statistics.rx_datagrams), (6, 1));
+}
+
+#[test]
+fn a_source_beyond_its_rate_is_held_to_it() {
+    for receive_offload in [true, false] {
+        let rules = SourceRules { allowed: vec![], rate: Some(Rate { per_second: 1, burst: 7 }) };
+        let options = UdpOptions { rules, receive_offload, ..UdpOptions::default() };
+        let mut server = open("127.0.0.1:0", &options);
+        let mut flooding = open_default("127.0.0.2:0");
+        let mut other = open_default("127.0.0.3:0");
+        for number in 0..20u8 {
+            send(&mut flooding, server.local(), &[number; 30]);
+        }
+        flooding.flush().unwrap();
+        send(&mut other, server.local(), b"order");
+        other.flush().unwrap();
+        let taken = take(&mut server, 8);
+        let numbers: Vec<u8> = taken[..7].iter().map(|(_, payload)| payload[0]).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6], "the first of a burst are those that pass");
+        assert_eq!(taken[7].1, b"order");
+        assert_eq!(server.statistics().rx_dropped.over_rate, 13);
+    }
 }

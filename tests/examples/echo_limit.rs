@@ -38,7 +38,7 @@ enum Kind {
 
 fn open_xdp(host: &Host, port: u16) -> Result<(XdpDevice, XdpPort)> {
     let mut config = DeviceConfig::new(&host.interface).queue(0, IpAddr::V4(host.ipv4), port..=port);
-    config.settings = config.settings.check_mold(false);
+    config.check_mold = false;
     if let Ok(prefill) = std::env::var("PREFILL") {
         config.prefill = Some(prefill.parse()?);
     }

@@ -33,7 +33,7 @@ const DURATION_MAX: Duration = Duration::from_secs(120);
 
 fn open(interface: &str, address: IpAddr, prefill: u32) -> Result<(XdpDevice, XdpPort)> {
     let mut config = DeviceConfig::new(interface).queue(0, address, PORT..=PORT);
-    config.settings = config.settings.check_mold(false);
+    config.check_mold = false;
     config.prefill = Some(prefill);
     config.ladder = Ladder::Only(Rung { mode: XdpMode::Native, zero_copy: true });
     let (device, mut ports) = XdpDevice::open(&config)?;

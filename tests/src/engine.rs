@@ -33,6 +33,8 @@ pub struct Settings {
     pub shards: usize,
     pub cores: Vec<usize>,
     pub idle: &'static str,
+    /// `kill`: a system call that the list has forgotten ends the engine, and with it the test.
+    pub sandbox: &'static str,
     pub durability: &'static str,
     /// Kept when the engine goes, for the one that recovers from it. None: a folder that goes with the engine.
     pub journal: Option<PathBuf>,
@@ -55,6 +57,7 @@ impl Default for Settings {
             shards: 1,
             cores: Vec::new(),
             idle: "yield",
+            sandbox: "kill",
             durability: "memory",
             journal: None,
             accounts: 16,
@@ -91,7 +94,13 @@ impl Settings {
             lines.push_str(&text);
             lines.push('\n');
         };
-        line("engine", format!("shards = {}\ncores = {:?}\nidle = {:?}", self.shards, self.cores, self.idle));
+        line(
+            "engine",
+            format!(
+                "shards = {}\ncores = {:?}\nidle = {:?}\nsandbox = {:?}",
+                self.shards, self.cores, self.idle, self.sandbox
+            ),
+        );
         line(
             "network",
             format!("port = {:?}\nlisten = \"{}\"\nbase_port = {}", self.port, self.listen, self.base_port),

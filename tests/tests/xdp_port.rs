@@ -26,7 +26,7 @@ use pitlane_tests::{
     skip::can_make_hosts,
     veth::{Host, VethPair},
 };
-use xdp_prog::{Rate, Settings, Verdict, XdpMode};
+use xdp_prog::{Settings, SteeringError, TokenBucket, Verdict, XdpMode};
 
 const SERVER_PORT: u16 = 26_000;
 const CLIENT_PORT: u16 = 40_000;
@@ -60,7 +60,7 @@ fn hosts(test: &str, queues: u32) -> Option<Hosts> {
 
 fn config(host: &Host, address: IpAddr, queue: u32, port: u16) -> DeviceConfig {
     let mut config = DeviceConfig::new(&host.interface).queue(queue, address, port..=port);
-    config.settings = config.settings.check_mold(false);
+    config.check_mold = false;
     config
 }
 
@@ -394,7 +394,7 @@ fn an_interface_held_by_another_program_is_named_with_its_id() {
         .inside(|| XdpDevice::open(&config(host, host.ipv4.into(), 0, SERVER_PORT)).map(drop))
         .expect("namespace");
     assert!(
-        matches!(&refused, Err(OpenError::Preflight(Preflight::Held { program_id, .. })) if *program_id == id),
+        matches!(&refused, Err(OpenError::Preflight(Preflight::Steering(SteeringError::Held { program_id, .. }))) if *program_id == id),
         "{refused:?}"
     );
     let refused = host
@@ -412,7 +412,10 @@ fn a_missing_capability_and_a_missing_interface_are_named() {
     let Some(pair) = hosts("preflight", 1) else { return };
     let host = &pair.engine;
     let missing = XdpDevice::open(&DeviceConfig::new("no-such-if")).map(drop).expect_err("no interface");
-    assert!(matches!(missing, OpenError::Preflight(Preflight::NoInterface(_))), "{missing}");
+    assert!(
+        matches!(missing, OpenError::Preflight(Preflight::Steering(SteeringError::NoInterface(_)))),
+        "{missing}"
+    );
     let refused = host
         .inside(|| {
             netio::privileges::drop_capabilities().expect("drop");
@@ -466,7 +469,8 @@ fn settings_take_effect_while_packets_flow() {
     assert_eq!(drive_under(&elsewhere, Verdict::DroppedNotAllowed).answered, 0);
     let here = elsewhere.clone().allow("10.77.0.0/24".parse().expect("network"));
     nothing_lost(drive_under(&here, Verdict::Redirected));
-    let slow = open_to_all.clone().rate(Some(Rate { per_second: 1, burst: 3 }));
+    let (interval_ns, debt_ns_max) = (1_000_000_000, 2_000_000_000);
+    let slow = open_to_all.clone().rate(Some(TokenBucket { interval_ns, debt_ns_max }));
     let limited = drive_under(&slow, Verdict::DroppedOverRate);
     assert_eq!((limited.answered, limited.lost), (3, 2), "{limited:?}");
     assert_eq!(drive_under(&Settings::new(), Verdict::DroppedMoldLength).answered, 0);

@@ -1,55 +1,19 @@
-//! Which Linux capabilities this thread has. Not a way to change them.
-use std::fmt;
+//! Which Linux capabilities this thread lacks. Not a way to change them.
+use caps::{CapSet, Capability, CapsHashSet};
 
-/// The capabilities that loading, attaching and AF_XDP sockets ask for; numbers from linux/capability.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    NetAdmin = 12,
-    NetRaw = 13,
-    IpcLock = 14,
-    SysAdmin = 21,
-    Perfmon = 38,
-    Bpf = 39,
+/// Loading the program and attaching it.
+pub const FOR_PROGRAM: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_BPF];
+
+/// The first of `wanted` that is not effective. Where the set cannot be read, nothing is missing: the system call itself will tell.
+pub fn first_missing(wanted: &[Capability]) -> Option<Capability> {
+    let effective = caps::read(None, CapSet::Effective).ok()?;
+    wanted.iter().copied().find(|capability| !is_in(*capability, &effective))
 }
 
-impl Capability {
-    /// Loading the program and attaching it.
-    pub const FOR_PROGRAM: [Self; 2] = [Self::NetAdmin, Self::Bpf];
-
-    /// The effective set of the calling thread, as a bit mask. Nothing when /proc cannot be read.
-    fn effective() -> Option<u64> {
-        let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
-        let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(set.trim(), 16).ok()
-    }
-
-    /// The first of `wanted` that is missing. Where the set cannot be read, nothing is: the system call itself will tell.
-    pub fn first_missing(wanted: &[Self]) -> Option<Self> {
-        let effective = Self::effective()?;
-        wanted.iter().copied().find(|capability| !capability.is_in(effective))
-    }
-
-    /// CAP_BPF and CAP_PERFMON were split off CAP_SYS_ADMIN, which still implies both.
-    const fn is_in(self, set: u64) -> bool {
-        has_bit(set, self) || (matches!(self, Self::Bpf | Self::Perfmon) && has_bit(set, Self::SysAdmin))
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NetAdmin => "CAP_NET_ADMIN",
-            Self::NetRaw => "CAP_NET_RAW",
-            Self::IpcLock => "CAP_IPC_LOCK",
-            Self::SysAdmin => "CAP_SYS_ADMIN",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::Bpf => "CAP_BPF",
-        })
-    }
-}
-
-const fn has_bit(set: u64, capability: Capability) -> bool {
-    set & (1 << capability as u64) != 0
+/// CAP_BPF and CAP_PERFMON were split off CAP_SYS_ADMIN, which still implies both.
+fn is_in(capability: Capability, set: &CapsHashSet) -> bool {
+    let is_split_off = matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON);
+    set.contains(&capability) || (is_split_off && set.contains(&Capability::CAP_SYS_ADMIN))
 }
 
 #[cfg(test)]
@@ -58,9 +22,9 @@ mod tests {
 
     #[test]
     fn system_administration_stands_for_the_capabilities_split_off_it() {
-        let admin = 1 << 21;
-        assert!(Capability::Bpf.is_in(admin) && Capability::Perfmon.is_in(admin));
-        assert!(!Capability::NetAdmin.is_in(admin) && !Capability::NetRaw.is_in(admin));
-        assert!(Capability::NetAdmin.is_in(1 << 12));
+        let admin = CapsHashSet::from([Capability::CAP_SYS_ADMIN]);
+        assert!(is_in(Capability::CAP_BPF, &admin) && is_in(Capability::CAP_PERFMON, &admin));
+        assert!(!is_in(Capability::CAP_NET_ADMIN, &admin) && !is_in(Capability::CAP_NET_RAW, &admin));
+        assert!(is_in(Capability::CAP_NET_RAW, &CapsHashSet::from([Capability::CAP_NET_RAW])));
     }
 }

@@ -1,7 +1,9 @@
 //! Why the program could not be loaded, attached or told something, printed so that the reader knows what to do next.
 use std::io;
 
-use crate::{Capability, StepDown};
+use caps::Capability;
+
+use crate::StepDown;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SteeringError {

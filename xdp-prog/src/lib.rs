@@ -17,10 +17,12 @@ mod settings;
 mod steering;
 mod verdict;
 
-pub use capability::Capability;
+pub use capability::first_missing;
 pub use error::SteeringError;
-pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, Network, NetworkError, QUEUES_MAX, Queue, Rate, Settings};
-pub use steering::{ModeChoice, Steering, StepDown, XdpMode};
+pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, QUEUES_MAX, Queue, Settings, TokenBucket};
+pub use steering::{
+    ModeChoice, Steering, StepDown, XdpMode, demand_capabilities, find_interface, free_interface,
+};
 pub use verdict::{Counters, Verdict};
 
 /// The compiled program, as the loader and the fixture tests read it.

@@ -16,9 +16,13 @@ use aya::{
     },
 };
 
+use caps::Capability;
+use ipnet::IpNet;
+
 use crate::{
-    ADDRESSES_MAX, ALLOW_LIST_MAX, Capability, Counters, Network, PROGRAM, QUEUES_MAX, Queue, Settings,
-    SteeringError, Verdict, netlink,
+    ADDRESSES_MAX, ALLOW_LIST_MAX, Counters, PROGRAM, QUEUES_MAX, Queue, Settings, SteeringError, Verdict,
+    capability::{FOR_PROGRAM, first_missing},
+    netlink,
 };
 
 const PROGRAM_NAME: &str = "steer";
@@ -63,6 +67,36 @@ impl fmt::Display for StepDown {
     }
 }
 
+/// Names the first of `wanted` that is missing.
+pub fn demand_capabilities(wanted: &[Capability]) -> Result<(), SteeringError> {
+    match first_missing(wanted) {
+        Some(capability) => Err(SteeringError::MissingCapability { capability }),
+        None => Ok(()),
+    }
+}
+
+/// An interface by its name: its index and what is known of it.
+pub fn find_interface(interface: &str) -> Result<(u32, netlink::Interface), SteeringError> {
+    let none = || SteeringError::NoInterface(interface.to_owned());
+    let index = nix::net::if_::if_nametoindex(interface).map_err(|_| none())?;
+    let link = netlink::link(index)
+        .map_err(|source| SteeringError::System { what: "reading the interface's state", source })?;
+    Ok((index, link.ok_or_else(none)?))
+}
+
+/// The same, if no XDP program holds it.
+pub fn free_interface(interface: &str) -> Result<(u32, netlink::Interface), SteeringError> {
+    let (index, link) = find_interface(interface)?;
+    match link.program {
+        Some(held) => Err(SteeringError::Held {
+            interface: interface.to_owned(),
+            program_id: held.program_id,
+            mode: held.mode,
+        }),
+        None => Ok((index, link)),
+    }
+}
+
 /// The program on one interface. Attached by a bpf_link that this value owns: dropped or killed, the kernel detaches it.
 #[derive(Debug)]
 pub struct Steering {
@@ -81,11 +115,8 @@ impl Steering {
     /// Loads the program, tells it `settings`, and attaches it in the best mode allowed. Packets reach a socket only after
     /// `register`; until then they fall through to the kernel.
     pub fn attach(interface: &str, settings: &Settings, choice: ModeChoice) -> Result<Self, SteeringError> {
-        if let Some(capability) = Capability::first_missing(&Capability::FOR_PROGRAM) {
-            return Err(SteeringError::MissingCapability { capability });
-        }
-        let index = nix::net::if_::if_nametoindex(interface)
-            .map_err(|_| SteeringError::NoInterface(interface.to_owned()))?;
+        demand_capabilities(&FOR_PROGRAM)?;
+        let (index, _) = free_interface(interface)?;
         let mut loaded = load(PROGRAM)?;
         apply_difference(&mut loaded, &Settings::new().check_mold(false), settings)?;
         let modes: &[XdpMode] = match choice {
@@ -95,13 +126,6 @@ impl Steering {
         };
         let mut steps = Vec::new();
         for &mode in modes {
-            if let Some(held) = netlink::link(index).ok().flatten().and_then(|link| link.program) {
-                return Err(SteeringError::Held {
-                    interface: interface.to_owned(),
-                    program_id: held.program_id,
-                    mode: held.mode,
-                });
-            }
             match attach_in(&mut loaded, index, mode) {
                 Ok(link) => {
                     tracing::info!(interface, %mode, "XDP program attached");
@@ -353,9 +377,9 @@ fn apply_difference(loaded: &mut Ebpf, from: &Settings, to: &Settings) -> Result
     Ok(())
 }
 
-fn allow(loaded: &mut Ebpf, network: Network) -> Result<(), SteeringError> {
-    let prefix = u32::from(network.prefix_length());
-    match network.address() {
+fn allow(loaded: &mut Ebpf, network: IpNet) -> Result<(), SteeringError> {
+    let prefix = u32::from(network.prefix_len());
+    match network.network() {
         IpAddr::V4(address) => map::<LpmTrie<&mut MapData, [u8; 4], u32>>(loaded, "allowed_v4")?
             .insert(&Key::new(prefix, address.octets()), 1, 0)
             .map_err(map_error("allowed_v4")),
@@ -365,9 +389,9 @@ fn allow(loaded: &mut Ebpf, network: Network) -> Result<(), SteeringError> {
     }
 }
 
-fn forget(loaded: &mut Ebpf, network: Network) -> Result<(), SteeringError> {
-    let prefix = u32::from(network.prefix_length());
-    match network.address() {
+fn forget(loaded: &mut Ebpf, network: IpNet) -> Result<(), SteeringError> {
+    let prefix = u32::from(network.prefix_len());
+    match network.network() {
         IpAddr::V4(address) => map::<LpmTrie<&mut MapData, [u8; 4], u32>>(loaded, "allowed_v4")?
             .remove(&Key::new(prefix, address.octets()))
             .map_err(map_error("allowed_v4")),

@@ -6,6 +6,7 @@ use crate::runner::Report;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use netio::{DEVICE_COUNTERS, DeviceCounter};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -22,27 +23,6 @@ const COUNTERS: &[Metric] = &[
     ("tx_dropped", "Datagrams the kernel or device did not take", |r| r.port.tx_dropped),
     ("port_kicks", "System calls that handed datagrams over", |r| r.port.kicks),
     ("port_transient_errors", "Errors of the port that were survived", |r| r.port.transient_errors),
-    ("xdp_rx_wakeups", "System calls that the driver asked for to go on receiving", |r| {
-        r.port.xdp.receive_wakeups
-    }),
-    ("xdp_rx_dropped", "Packets for which the kernel found no frame, or none long enough", |r| {
-        r.port.xdp.rx_dropped
-    }),
-    ("xdp_rx_ring_full", "Packets dropped because the receive ring was full", |r| r.port.xdp.rx_ring_full),
-    ("xdp_fill_ring_empty", "Times the kernel found no frame in the fill ring", |r| {
-        r.port.xdp.rx_fill_ring_empty
-    }),
-    ("xdp_rx_invalid_descriptors", "Fill ring entries that the kernel refused", |r| {
-        r.port.xdp.rx_invalid_descriptors
-    }),
-    ("xdp_tx_invalid_descriptors", "Transmit ring entries that the kernel refused", |r| {
-        r.port.xdp.tx_invalid_descriptors
-    }),
-    ("xdp_tx_ring_empty", "Times the kernel found nothing to send", |r| r.port.xdp.tx_ring_empty),
-    ("xdp_checksum_partial", "Datagrams whose sender left the checksum to hardware that is not there", |r| {
-        r.port.xdp.checksum_partial
-    }),
-    ("xdp_checksum_absent", "Datagrams without a checksum", |r| r.port.xdp.checksum_absent),
     ("messages", "Upstream messages applied", |r| r.shard.messages),
     ("messages_malformed", "Upstream messages in sequence that are no OUCH message", |r| {
         r.shard.malformed_messages
@@ -80,6 +60,8 @@ const REFUSED: &[(&str, Reading)] = &[
     ("port_truncated", |r| r.port.rx_dropped.truncated),
     ("port_malformed", |r| r.port.rx_dropped.malformed),
     ("port_checksum", |r| r.port.rx_dropped.checksum),
+    ("port_not_allowed", |r| r.port.rx_dropped.not_allowed),
+    ("port_over_rate", |r| r.port.rx_dropped.over_rate),
 ];
 
 const GAUGES: &[Metric] = &[
@@ -136,6 +118,11 @@ fn exposition(reports: &[Report], ports: &[&PortLabels], verdicts: &[(&str, u64)
     for (name, help, read) in COUNTERS {
         family(&format!("{name}_total"), "counter", help, by_shard(*read));
     }
+    for DeviceCounter { name, help } in DEVICE_COUNTERS {
+        let of_shard =
+            |(shard, report): (usize, &Report)| (format!("shard=\"{shard}\""), report.port.device.get(name));
+        family(&format!("{name}_total"), "counter", help, reports.iter().enumerate().map(of_shard).collect());
+    }
     let refused = REFUSED
         .iter()
         .flat_map(|(reason, read)| {
@@ -183,6 +170,9 @@ pub async fn report(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
             for (name, _, read) in COUNTERS.iter().chain(GAUGES) {
                 values.insert((*name).to_owned(), read(&report).into());
             }
+            for DeviceCounter { name, .. } in DEVICE_COUNTERS {
+                values.insert((*name).to_owned(), report.port.device.get(name).into());
+            }
             let refused: serde_json::Map<_, _> =
                 REFUSED.iter().map(|(reason, read)| ((*reason).to_owned(), read(&report).into())).collect();
             values.insert("refused".to_owned(), refused.into());
@@ -207,14 +197,14 @@ mod tests {
     fn every_line_is_a_comment_or_a_labelled_sample() {
         let mut report = Report::default();
         report.ingress.unknown_token = 7;
-        report.port.xdp.rx_ring_full = 3;
+        report.port.rx_dropped.queue_full = 3;
         let odd = vec![("port", "xdp".to_owned()), ("interface", "a\"b\\c".to_owned())];
         let plain = vec![("port", "udp".to_owned())];
         let text = exposition(&[report, Report::default()], &[&odd, &plain], &[("dropped_short", 5)]);
         for line in [
             r#"pitlane_refused_total{shard="0",reason="unknown_token"} 7"#,
             r#"pitlane_refused_total{shard="1",reason="unknown_token"} 0"#,
-            r#"pitlane_xdp_rx_ring_full_total{shard="0"} 3"#,
+            r#"pitlane_refused_total{shard="0",reason="port_queue_full"} 3"#,
             r#"pitlane_xdp_verdicts_total{verdict="dropped_short"} 5"#,
             r#"pitlane_port_info{shard="0",port="xdp",interface="a\"b\\c"} 1"#,
             r#"pitlane_port_info{shard="1",port="udp"} 1"#,

@@ -1,6 +1,7 @@
 //! `pitlane echo`: the smallest program on a port, the limit that the engine's figures are compared with.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use netio::PortKind;
 use netio::echo;
 use netio::idle::{Idle, IdleStrategy};
 use netio::udp::{UdpOptions, UdpPort};
@@ -11,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 #[derive(Args)]
 pub struct EchoArgs {
-    #[arg(long, value_enum, default_value = "udp")]
-    port: EchoPort,
+    /// udp or xdp.
+    #[arg(long, default_value = "udp")]
+    port: PortKind,
     /// Address to answer on.
     #[arg(long, default_value = "127.0.0.1:26400", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -32,12 +34,6 @@ pub struct EchoArgs {
     idle: IdleStrategy,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum EchoPort {
-    Udp,
-    Xdp,
-}
-
 pub fn execute(args: &EchoArgs) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -48,7 +44,7 @@ pub fn execute(args: &EchoArgs) -> anyhow::Result<()> {
     }
     let idle = Idle::new(args.idle);
     let served = match args.port {
-        EchoPort::Udp => {
+        PortKind::Udp => {
             let options = UdpOptions {
                 receive_offload: !args.no_udp_offload,
                 send_offload: !args.no_udp_offload,
@@ -58,7 +54,8 @@ pub fn execute(args: &EchoArgs) -> anyhow::Result<()> {
             tracing::info!(listen = %args.listen, "ready");
             echo::serve(&mut port, idle, &stop)?
         }
-        EchoPort::Xdp => serve_xdp(args, idle, &stop)?,
+        #[cfg(feature = "xdp")]
+        PortKind::Xdp => serve_xdp(args, idle, &stop)?,
     };
     tracing::info!(answered = served.answered, refused = served.refused, "echo ended");
     Ok(())
@@ -72,14 +69,9 @@ fn serve_xdp(args: &EchoArgs, idle: Idle, stop: &AtomicBool) -> anyhow::Result<e
     let port = args.listen.port();
     let mut config = DeviceConfig::new(interface).queue(args.queue, args.listen.ip(), port..=port);
     config.idle = args.idle;
-    config.settings = config.settings.check_mold(false);
+    config.check_mold = false;
     let (_device, mut ports) = XdpDevice::open(&config)?;
     let port = ports.first_mut().context("no socket was opened")?;
     tracing::info!(listen = %args.listen, "ready");
     Ok(echo::serve_in_place(port, idle, stop)?)
-}
-
-#[cfg(not(feature = "xdp"))]
-fn serve_xdp(_: &EchoArgs, _: Idle, _: &AtomicBool) -> anyhow::Result<echo::Served> {
-    anyhow::bail!("this build is without AF_XDP (cargo feature \"xdp\")")
 }

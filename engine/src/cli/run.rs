@@ -27,6 +27,10 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     let hung_up = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))?;
     let engine = Engine::start(&config)?;
+    if let Err(error) = engine::sandbox::enter(config.engine.sandbox) {
+        engine.stop()?;
+        return Err(error.into());
+    }
     tracing::info!(
         shards = config.engine.shards,
         instruments = config.instruments.len(),
@@ -75,10 +79,10 @@ fn summarise(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
             (0..config.instruments.len()).filter(|&index| config.shard_of(index) == shard).count();
         writeln!(
             out,
-            "  shard {shard}: {}:{} ({:?}), {instruments} instruments{}",
+            "  shard {shard}: {}:{} ({}), {instruments} instruments{}",
             network.listen,
             network.base_port + shard as u16,
-            network.port,
+            network.port_name(),
             config.engine.cores.get(shard).map_or_else(String::new, |core| format!(", core {core}")),
         )?;
     }

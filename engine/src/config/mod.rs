@@ -19,7 +19,8 @@ pub use source::{Override, load};
 pub use crate::log::Durability;
 
 use crate::inputs::Role;
-
+pub use netio::PortKind;
+use netio::filter::{IpNet, network};
 use netio::idle::IdleStrategy;
 use serde::{Deserialize, Deserializer};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -72,6 +73,8 @@ pub struct EngineConfig {
     pub idle: IdleStrategy,
     /// Trading state of every instrument at first start: `pre-open`, `open`, `halted`, `auction` or `closed`.
     pub initial_state: TradingStateName,
+    /// What happens to a system call that a running engine has no use for.
+    pub sandbox: Sandbox,
     /// Added to UTC before nanoseconds since midnight are taken, as OUCH and ITCH timestamps are local to the venue.
     pub utc_offset_seconds: i32,
 }
@@ -88,10 +91,13 @@ pub enum TradingStateName {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum PortKind {
-    Auto,
-    Xdp,
-    Udp,
+pub enum Sandbox {
+    /// EPERM.
+    Refuse,
+    /// The end of the engine.
+    Kill,
+    /// Nothing: it may make any.
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -105,7 +111,9 @@ pub enum ZeroCopy {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
-    pub port: PortKind,
+    /// `auto` is none: AF_XDP if there is an interface and it can be had, else kernel UDP.
+    #[serde(deserialize_with = "kind_or_auto")]
+    pub port: Option<PortKind>,
     /// What datagrams must be addressed to; over AF_XDP a wildcard is what the interface has at the start.
     pub listen: IpAddr,
     /// Shard k listens on UDP port `base_port + k`.
@@ -115,9 +123,10 @@ pub struct NetworkConfig {
     /// Queue of each shard; empty means shard k on queue k.
     pub queues: Vec<u32>,
     pub zero_copy: ZeroCopy,
-    /// CIDR prefixes that may send orders; empty means any source.
-    pub allow: Vec<String>,
-    /// Datagrams per second and source address let through by the XDP program; 0 is no limit.
+    /// CIDR prefixes that may send orders over UDP; empty means any source. In force whatever the port.
+    #[serde(deserialize_with = "networks")]
+    pub allow: Vec<IpNet>,
+    /// Datagrams per second and source address; 0 is no limit. In force whatever the port.
     pub rate_per_source: u32,
     pub burst_per_source: u32,
     /// Descriptors of each AF_XDP ring, a power of two; twice as many frames.
@@ -128,6 +137,13 @@ pub struct NetworkConfig {
     pub send_buffer_bytes: usize,
     /// Joins datagrams to one peer in the kernel (GSO, GRO) where that helps.
     pub udp_offload: bool,
+}
+
+impl NetworkConfig {
+    /// What `port` says.
+    pub fn port_name(&self) -> String {
+        self.port.map_or_else(|| "auto".to_owned(), |kind| kind.to_string())
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -262,6 +278,19 @@ fn yes() -> bool {
     true
 }
 
+fn kind_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PortKind>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name == "auto" {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(|error| serde::de::Error::custom(format!("{error}, or auto")))
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| network(text).map_err(serde::de::Error::custom)).collect()
+}
+
 fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -278,6 +307,7 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             idle: IdleStrategy::Yield,
             initial_state: TradingStateName::Open,
+            sandbox: Sandbox::Refuse,
             utc_offset_seconds: 0,
         }
     }
@@ -286,7 +316,7 @@ impl Default for EngineConfig {
 impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
-            port: PortKind::Auto,
+            port: None,
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             base_port: 26_400,
             interface: None,

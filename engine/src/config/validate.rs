@@ -5,7 +5,6 @@ use super::{AccountConfig, Config, ConfigError, FirmConfig, MAX_SESSIONS, MAX_SH
 use crate::accounts::password;
 use crate::accounts::verify::MAX_THREADS;
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 /// Entries of the order and price level tables: a slab's index has 32 bits, and this many are gigabytes already.
 const MAX_TABLE: u32 = 1 << 26;
@@ -108,23 +107,11 @@ fn numbers(config: &Config) -> Checked {
 
 fn network(config: &Config) -> Checked {
     let Config { network, .. } = config;
-    if let Some(prefix) = network.allow.iter().find(|prefix| !is_prefix(prefix)) {
-        let expected = "an address, or a prefix up to /32 (IPv4) or /128 (IPv6), as in \"10.0.0.0/8\"";
-        return problem("network.allow", format!("{prefix:?}"), expected);
-    }
-    if network.port == PortKind::Xdp && network.interface.is_none() {
+    if network.port.is_some_and(|kind| kind != PortKind::Udp) && network.interface.is_none() {
         let expected = "the interface of the AF_XDP sockets, as network.port is \"xdp\"";
         return problem("network.interface", "missing", expected);
     }
     Ok(())
-}
-
-fn is_prefix(text: &str) -> bool {
-    let (address, length) =
-        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    length.is_none_or(|length| length.parse::<u8>().is_ok_and(|length| length <= most))
 }
 
 /// Settings that must agree with each other.

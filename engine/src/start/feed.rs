@@ -29,7 +29,7 @@ impl Engine {
         } else {
             None
         };
-        let receivers = ports::receivers(config, shard, self._device.is_some())?;
+        let receivers = ports::receivers(config, shard);
         let spacing_ns = u64::from(config.feed.spacing_us) * 1000;
         Ok(Some(Publisher::new(receivers, tap, next, spacing_ns)))
     }

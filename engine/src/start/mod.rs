@@ -58,10 +58,8 @@ impl Engine {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         // Before the first thread, as capabilities are each thread's own, and nothing after this needs any.
         let ports = ports::open(config)?;
-        #[cfg(feature = "xdp")]
-        if matches!(ports, Ports::Xdp(..)) {
-            netio::privileges::drop_capabilities().context("cannot give up capabilities")?;
-        }
+        netio::privileges::drop_capabilities().context("cannot give up capabilities")?;
+        ports.start_threads()?;
         let accounts = Accounts::new(config.expanded_accounts().into());
         let (verifier, verifiers) =
             Verifier::start(&accounts, config.engine.shards, &LoginSettings::of(config))

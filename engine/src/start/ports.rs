@@ -5,6 +5,7 @@ use crate::config::{Config, PortKind};
 use crate::feed::receivers;
 use anyhow::Context;
 use netio::Peer;
+use netio::filter::{Rate, SourceRules};
 use netio::udp::{UdpOptions, UdpPort};
 use std::net::SocketAddr;
 #[cfg(feature = "xdp")]
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use {
     crate::config::ZeroCopy,
     netio::xdp::{BusyPoll, DeviceConfig, Ladder, Rung, XdpDevice, XdpPort},
-    xdp_prog::{Network, Rate, XdpMode},
+    xdp_prog::XdpMode,
 };
 
 /// One port for each shard, in order.
@@ -28,12 +29,7 @@ pub enum Ports {
 impl Ports {
     /// How the port of `shard` was opened.
     pub fn labels(&self, config: &Config, shard: usize) -> PortLabels {
-        let asked = match config.network.port {
-            PortKind::Auto => "auto",
-            PortKind::Xdp => "xdp",
-            PortKind::Udp => "udp",
-        };
-        let mut labels = vec![("asked", asked.to_owned())];
+        let mut labels = vec![("asked", config.network.port_name())];
         match self {
             Self::Udp(_) => labels.push(("port", "udp".to_owned())),
             #[cfg(feature = "xdp")]
@@ -50,6 +46,17 @@ impl Ports {
             }
         }
         labels
+    }
+
+    /// Starts what works beside the ports; not before capabilities are given up.
+    pub fn start_threads(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Udp(_) => Ok(()),
+            #[cfg(feature = "xdp")]
+            Self::Xdp(device, _) => {
+                device.follow_neighbours().context("cannot start the thread that follows neighbours")
+            }
+        }
     }
 
     /// What reads the XDP program's counters, if there is a program. Linux before 5.19 may refuse that to a process without
@@ -75,16 +82,18 @@ impl Ports {
 /// What could not be opened and why; with `port = "auto"` only kernel UDP's reasons, AF_XDP's are logged.
 pub fn open(config: &Config) -> anyhow::Result<Ports> {
     match config.network.port {
-        PortKind::Udp => open_udp(config).map(Ports::Udp),
-        PortKind::Xdp => open_xdp(config).context("network.port is \"xdp\""),
-        PortKind::Auto if config.network.interface.is_none() => {
-            tracing::info!("kernel UDP: network.interface is not set, so there is nothing to open AF_XDP on");
-            open_udp(config).map(Ports::Udp)
-        }
-        PortKind::Auto => open_xdp(config).or_else(|error| {
+        Some(PortKind::Udp) => open_udp(config).map(Ports::Udp),
+        #[cfg(feature = "xdp")]
+        Some(PortKind::Xdp) => open_xdp(config).context("network.port is \"xdp\""),
+        #[cfg(feature = "xdp")]
+        None if config.network.interface.is_some() => open_xdp(config).or_else(|error| {
             tracing::warn!("stepping down to kernel UDP: {error:#}");
             open_udp(config).map(Ports::Udp)
         }),
+        None => {
+            tracing::info!("kernel UDP: network.interface is not set, or this build is without AF_XDP");
+            open_udp(config).map(Ports::Udp)
+        }
     }
 }
 
@@ -93,32 +102,17 @@ pub fn address(config: &Config, shard: usize) -> SocketAddr {
     SocketAddr::new(config.network.listen, config.network.base_port + shard as u16)
 }
 
-/// Where the shard's feed goes. Past the kernel, the way to each single host has to be found first.
-///
-/// # Errors
-/// A receiver that no route or neighbour leads to.
-pub fn receivers(config: &Config, shard: usize, past_kernel: bool) -> anyhow::Result<Vec<Peer>> {
+/// Where the shard's feed goes. The port finds the way to each single host.
+pub fn receivers(config: &Config, shard: usize) -> Vec<Peer> {
     let addresses = config.feed.receivers.iter().map(|&receiver| receivers::address_of(receiver, shard));
-    if !past_kernel {
-        return Ok(addresses.map(receivers::peer).collect());
-    }
-    addresses.map(|receiver| resolve(config, shard, receiver)).collect()
+    addresses.map(receivers::peer).collect()
 }
 
-#[cfg(feature = "xdp")]
-fn resolve(config: &Config, shard: usize, receiver: SocketAddr) -> anyhow::Result<Peer> {
-    if receiver.ip().is_multicast() {
-        return Ok(receivers::peer(receiver));
-    }
-    let interface = config.network.interface.as_deref().context("network.interface is not set")?;
-    let route = netio::xdp::resolve(interface, receiver.ip())
-        .with_context(|| format!("feed.receivers: {receiver}"))?;
-    Ok(route.peer(receiver, address(config, shard).port()))
-}
-
-#[cfg(not(feature = "xdp"))]
-fn resolve(_: &Config, _: usize, receiver: SocketAddr) -> anyhow::Result<Peer> {
-    Ok(receivers::peer(receiver))
+/// Who may send orders: enforced by the XDP program or by the port, so that no way of opening it forgets them.
+fn rules(config: &Config) -> SourceRules {
+    let network = &config.network;
+    let rate = Rate { per_second: network.rate_per_source, burst: network.burst_per_source };
+    SourceRules { allowed: network.allow.clone(), rate: (network.rate_per_source > 0).then_some(rate) }
 }
 
 fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
@@ -129,6 +123,7 @@ fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
         busy_poll_us: (network.busy_poll_us > 0).then_some(network.busy_poll_us),
         receive_offload: network.udp_offload,
         send_offload: network.udp_offload,
+        rules: rules(config),
         ..UdpOptions::default()
     };
     (0..config.engine.shards)
@@ -142,11 +137,6 @@ fn open_udp(config: &Config) -> anyhow::Result<Vec<UdpPort>> {
             Ok(port)
         })
         .collect()
-}
-
-#[cfg(not(feature = "xdp"))]
-fn open_xdp(_: &Config) -> anyhow::Result<Ports> {
-    anyhow::bail!("this build is without AF_XDP (cargo feature \"xdp\")")
 }
 
 #[cfg(feature = "xdp")]
@@ -169,14 +159,9 @@ fn device_config(config: &Config) -> anyhow::Result<DeviceConfig> {
         .then(|| BusyPoll { microseconds: network.busy_poll_us, ..BusyPoll::default() });
     device.ring_depth = network.ring_depth;
     device.idle = config.engine.idle;
-    for prefix in &network.allow {
-        let allowed: Network = prefix.parse().with_context(|| format!("network.allow: {prefix:?}"))?;
-        device.settings = device.settings.allow(allowed);
-    }
-    device.settings = device.settings.rate(
-        (network.rate_per_source > 0)
-            .then_some(Rate { per_second: network.rate_per_source, burst: network.burst_per_source }),
-    );
+    device.rules = rules(config);
+    let receivers = config.feed.receivers.iter().map(SocketAddr::ip);
+    device.neighbours = receivers.filter(|receiver| !receiver.is_multicast()).collect();
     for shard in 0..config.engine.shards {
         let port = address(config, shard).port();
         device = device.queue(config.queue_of(shard), network.listen, port..=port);

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use netio::Port;
 use netio::idle::Idle;
+use netio::{Port, PortKind};
 
 use super::drive::{Drive, DriveSettings, Driven};
 use super::event::{EventSource, FileEvent, ReadError};
 use super::itch::ItchReader;
 use super::lobster::LobsterReader;
 use super::report::ReplayReport;
-use crate::cli::{FileFormat, PortKind, ReplayArgs};
+use crate::cli::{FileFormat, ReplayArgs};
 use crate::clock::SystemClock;
 use crate::commands::{
     EXIT_UNCLEAN, accounts, idle_strategy, interrupt_flag, print, unix_seconds, write_file,
@@ -108,8 +108,6 @@ pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
             let (device, opened) = ports::open_xdp(&args.target, &targets, 1, 2, true)?;
             (drive(args, opened, source, settings, &stop)?, PortName::xdp(&device))
         }
-        #[cfg(not(feature = "xdp"))]
-        PortKind::Xdp => anyhow::bail!("--port xdp: this program was built without AF_XDP (feature `xdp`)"),
     };
     let interrupted = stop.load(Ordering::Relaxed);
     let mut report =

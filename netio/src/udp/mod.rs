@@ -32,7 +32,7 @@ impl UdpPort {
     /// Binds to `local`; port 0 takes a free one. What the kernel granted is logged once and found in [`UdpPort::granted`].
     pub fn bind(local: impl Into<Endpoint>, options: &UdpOptions) -> Result<Self, PortError> {
         let socket = Socket::bind(local.into(), options)?;
-        let receiver = Receiver::new(socket.local(), socket.max_payload(), options.receive_offload);
+        let receiver = Receiver::new(socket.local(), socket.max_payload(), options);
         let transmitter = Transmitter::new(socket.is_ipv6(), socket.max_payload(), options.send_offload);
         Ok(UdpPort { socket, receiver, transmitter, statistics: PortStatistics::default() })
     }

@@ -3,7 +3,10 @@
 use std::os::fd::AsRawFd;
 
 use super::socket::Socket;
+use super::socket::UdpOptions;
 use super::sys::Messages;
+use crate::clock::monotonic_ns;
+use crate::filter::{SourceFilter, Verdict};
 use crate::port::{Endpoint, Peer, PortError, PortStatistics, RX_BATCH};
 
 /// With offload the kernel joins up to 64 KiB into one message. The odd remainder keeps the buffers' first lines, often the only
@@ -25,6 +28,7 @@ pub(super) struct Receiver {
     /// Where joined datagrams go on that did not fit into the batch: message, offset in it.
     pending: (usize, usize),
     segments: [Segments; RX_BATCH],
+    filter: Option<SourceFilter>,
 }
 
 /// Where a datagram of the batch lies.
@@ -43,10 +47,11 @@ struct Segments {
 }
 
 impl Receiver {
-    pub(super) fn new(local: Endpoint, max_payload: usize, offload: bool) -> Self {
+    pub(super) fn new(local: Endpoint, max_payload: usize, options: &UdpOptions) -> Self {
         // A peer with a somewhat larger MTU is still understood.
         let datagram_max = max_payload.next_multiple_of(2048);
-        let stride = if offload { OFFLOAD_BUFFER_BYTES.max(datagram_max) } else { datagram_max };
+        let stride =
+            if options.receive_offload { OFFLOAD_BUFFER_BYTES.max(datagram_max) } else { datagram_max };
         let mut messages = Messages::new(RX_BATCH, stride);
         (0..RX_BATCH).for_each(|index| messages.prepare_receive(index));
         Receiver {
@@ -60,6 +65,7 @@ impl Receiver {
             count: 0,
             pending: (0, 0),
             segments: [Segments::default(); RX_BATCH],
+            filter: SourceFilter::new(&options.rules),
         }
     }
 
@@ -105,6 +111,9 @@ impl Receiver {
                 for index in 0..received {
                     self.take(index, statistics);
                 }
+                if self.filter.is_some() {
+                    self.judge(statistics);
+                }
                 Ok(())
             }
             Err(error) => match error.raw_os_error().unwrap_or(0) {
@@ -141,6 +150,29 @@ impl Receiver {
         } else {
             Segments { length, segment }
         };
+    }
+
+    /// Cuts from what was received what its sources may not send.
+    fn judge(&mut self, statistics: &mut PortStatistics) {
+        let Some(filter) = &mut self.filter else { return };
+        let now_ns = if filter.needs_time() { monotonic_ns() } else { 0 };
+        for (peer, segments) in self.peers.iter().zip(&mut self.segments[..self.received]) {
+            if segments.length == 0 {
+                continue;
+            }
+            let count = segments.length.div_ceil(segments.segment);
+            match filter.judge(&peer.remote.address, count, now_ns) {
+                Verdict::Pass(passed) if passed == count => {}
+                Verdict::Pass(passed) => {
+                    statistics.rx_dropped.over_rate += (count - passed) as u64;
+                    segments.length = passed * segments.segment;
+                }
+                Verdict::NotAllowed => {
+                    statistics.rx_dropped.not_allowed += count as u64;
+                    segments.length = 0;
+                }
+            }
+        }
     }
 
     #[inline]

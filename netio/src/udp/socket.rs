@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use socket2::{Domain, Protocol, Type};
 
 use super::sys;
+use crate::filter::SourceRules;
 use crate::port::{Endpoint, PortError};
 
 /// UDP payload on an MTU of 1500, without IP fragments: over IPv4, and over IPv6 with its longer header.
@@ -36,6 +37,8 @@ pub struct UdpOptions {
     pub receive_offload: bool,
     /// Hand runs of equally long datagrams to a peer to the kernel as one (`UDP_SEGMENT`). Given up where a device cannot do it.
     pub send_offload: bool,
+    /// Sources whose datagrams are dropped as they are received.
+    pub rules: SourceRules,
 }
 
 impl Default for UdpOptions {
@@ -48,6 +51,7 @@ impl Default for UdpOptions {
             max_payload: None,
             receive_offload: true,
             send_offload: true,
+            rules: SourceRules::default(),
         }
     }
 }

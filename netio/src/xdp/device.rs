@@ -1,21 +1,24 @@
 //! Opens an interface for AF_XDP: program and sockets together, down the ladder of modes. Not the data path.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr, SocketAddrV6},
-    ops::RangeInclusive,
     os::fd::AsFd,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use xdp_prog::{Counters, ModeChoice, Queue, Settings, Steering, SteeringError, XdpMode, netlink};
+use xdp_prog::{Counters, ModeChoice, Queue, Settings, Steering, SteeringError, TokenBucket};
 
 use super::{
-    BusyPoll, options,
+    config::{DeviceConfig, QueueConfig, Rung, RungLeft},
+    neighbours::{Follower, Neighbours},
+    options,
     port::{InterfaceFacts, Sources, XdpPort},
     preflight::{self, Preflight},
-    rings::{RING_DEPTH_DEFAULT, Rings, RingsConfig, RingsError},
+    rings::{Rings, RingsConfig, RingsError},
 };
-use crate::{idle::IdleStrategy, port::Endpoint};
+use crate::{filter::Rate, port::Endpoint};
 
 /// A queue whose socket was closed a moment ago answers EBUSY for some 40 ms, longer on a loaded machine, where the kernel's
 /// worker that releases it waits its turn; another process' socket does so for good.
@@ -23,112 +26,6 @@ const BUSY_RETRY_TOTAL: Duration = Duration::from_secs(2);
 const BUSY_RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// Packets that copy mode may send per call; the kernel takes 32 if not told.
 const TRANSMIT_BUDGET: u32 = 2048;
-
-/// One rung: where the program runs, and how packets reach the umem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rung {
-    pub mode: XdpMode,
-    pub zero_copy: bool,
-}
-
-impl std::fmt::Display for Rung {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} XDP, {}", self.mode, if self.zero_copy { "zero-copy" } else { "copy" })
-    }
-}
-
-/// Which rungs may be tried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ladder {
-    /// native+zero-copy, native+copy, generic+copy.
-    #[default]
-    Best,
-    Only(Rung),
-}
-
-impl Ladder {
-    const ZERO_COPY: Rung = Rung { mode: XdpMode::Native, zero_copy: true };
-    const NATIVE: Rung = Rung { mode: XdpMode::Native, zero_copy: false };
-    const GENERIC: Rung = Rung { mode: XdpMode::Generic, zero_copy: false };
-
-    fn rungs(self) -> Vec<Rung> {
-        match self {
-            Self::Best => vec![Self::ZERO_COPY, Self::NATIVE, Self::GENERIC],
-            Self::Only(rung) => vec![rung],
-        }
-    }
-}
-
-/// One socket to open: a receive queue and the UDP ports whose datagrams it wants.
-#[derive(Clone, Debug)]
-pub struct QueueConfig {
-    pub queue: u32,
-    /// What datagrams must be addressed to. `0.0.0.0` is every IPv4 address that the interface has when it is opened, `::` every
-    /// address of both families. Groups and broadcasts are left to the kernel.
-    pub address: IpAddr,
-    /// The first is what `Port::local` reports; an engine has one, a load generator one for each client.
-    pub ports: RangeInclusive<u16>,
-}
-
-/// What to open. Ports and queues come from `queues`; `settings` brings the rest (allow-list, rate, checks).
-#[derive(Clone, Debug)]
-pub struct DeviceConfig {
-    pub interface: String,
-    pub queues: Vec<QueueConfig>,
-    pub settings: Settings,
-    pub ladder: Ladder,
-    /// Verify the UDP checksums of what arrives. On by default, because it costs nothing that can be measured: the echo of
-    /// 64 bytes on veth had a median of 3.95 us with and 3.90 us without, between runs that differed by more.
-    pub verify_checksums: bool,
-    /// Only applied when zero-copy was had.
-    pub busy_poll: Option<BusyPoll>,
-    pub ring_depth: u32,
-    /// Frames waiting in the fill ring of each queue: the longest burst that nothing is lost of. `None`: what `idle` and the mode call for.
-    pub prefill: Option<u32>,
-    /// How the threads of the sockets wait.
-    pub idle: IdleStrategy,
-}
-
-/// Frames in the fill ring, in copy mode, of a thread that never gives its core away: 0.6 ms of 0.8 M datagrams/s. They are filled in turn, so
-/// fewer stay warmer: an order's round trip on veth had a median of 3.22 us with these and 3.36 us with 2048.
-const PREFILL_SPINNING: u32 = 512;
-
-impl DeviceConfig {
-    pub fn new(interface: impl Into<String>) -> Self {
-        Self {
-            interface: interface.into(),
-            queues: Vec::new(),
-            settings: Settings::new(),
-            ladder: Ladder::Best,
-            verify_checksums: true,
-            busy_poll: None,
-            ring_depth: RING_DEPTH_DEFAULT,
-            prefill: None,
-            idle: IdleStrategy::default(),
-        }
-    }
-
-    /// Frames in each fill ring. A thread that may lose its core is away for milliseconds, and a zero-copy driver keeps its own
-    /// ring filled from here: both want the whole depth.
-    pub(super) fn prefill(&self, zero_copy: bool) -> u32 {
-        let spins = self.idle == IdleStrategy::Spin && !zero_copy;
-        self.prefill.unwrap_or(if spins { PREFILL_SPINNING.min(self.ring_depth) } else { self.ring_depth })
-    }
-
-    /// Adds a socket.
-    #[must_use]
-    pub fn queue(mut self, queue: u32, address: IpAddr, ports: RangeInclusive<u16>) -> Self {
-        self.queues.push(QueueConfig { queue, address, ports });
-        self
-    }
-}
-
-/// A rung that was tried and why it was left.
-#[derive(Clone, Debug)]
-pub struct RungLeft {
-    pub rung: Rung,
-    pub reason: String,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -163,6 +60,8 @@ pub struct XdpDevice {
     steering: Steering,
     rung: Rung,
     left: Vec<RungLeft>,
+    neighbours: Arc<Neighbours>,
+    follower: OnceLock<Follower>,
 }
 
 impl XdpDevice {
@@ -170,15 +69,17 @@ impl XdpDevice {
     /// step down is logged with its reason.
     pub fn open(config: &DeviceConfig) -> Result<(Self, Vec<XdpPort>), OpenError> {
         preflight::check(config)?;
+        let neighbours = Arc::new(Neighbours::new(&config.interface, &config.neighbours));
         let mut left = Vec::new();
         for rung in config.ladder.rungs() {
-            match open_on(config, rung) {
+            match open_on(config, rung, &neighbours) {
                 Ok((steering, ports)) => {
                     let zero_copy = ports.first().is_some_and(XdpPort::zero_copy);
                     let rung = Rung { mode: steering.mode(), zero_copy };
                     let huge_pages = ports.first().is_some_and(XdpPort::huge_pages);
                     tracing::info!(interface = config.interface, %rung, huge_pages, queues = ports.len(), "AF_XDP open");
-                    return Ok((Self { steering, rung, left }, ports));
+                    neighbours.resolve();
+                    return Ok((Self { steering, rung, left, neighbours, follower: OnceLock::new() }, ports));
                 }
                 Err(Failure::Rung(reason)) => {
                     tracing::warn!(interface = config.interface, %rung, reason, "AF_XDP: stepping down");
@@ -188,6 +89,16 @@ impl XdpDevice {
             }
         }
         Err(OpenError::Ladder { interface: config.interface.clone(), left })
+    }
+
+    /// Starts the thread that follows the neighbours of the configuration to other MACs, if there are any. Apart from `open`, because
+    /// a thread keeps the capabilities that it is started with.
+    pub fn follow_neighbours(&self) -> io::Result<()> {
+        if !self.neighbours.is_empty() && self.follower.get().is_none() {
+            // Somebody else's thread, started at the same moment, does as well.
+            let _ = self.follower.set(Follower::start(Arc::clone(&self.neighbours))?);
+        }
+        Ok(())
     }
 
     /// How the interface was opened.
@@ -239,9 +150,16 @@ enum Failure {
     Final(OpenError),
 }
 
-fn open_on(config: &DeviceConfig, rung: Rung) -> Result<(Steering, Vec<XdpPort>), Failure> {
+fn open_on(
+    config: &DeviceConfig,
+    rung: Rung,
+    neighbours: &Arc<Neighbours>,
+) -> Result<(Steering, Vec<XdpPort>), Failure> {
     let of_interface = interface_addresses(&config.interface);
-    let mut settings = config.settings.clone();
+    let bucket =
+        |rate: Rate| TokenBucket { interval_ns: rate.interval_ns(), debt_ns_max: rate.debt_ns_max() };
+    let mut settings = Settings::new().check_mold(config.check_mold).rate(config.rules.rate.map(bucket));
+    settings = config.rules.allowed.iter().copied().fold(settings, Settings::allow);
     for queue in &config.queues {
         let listened = listened(&config.interface, queue.address, &of_interface).map_err(Failure::Final)?;
         settings = listened.into_iter().fold(settings, Settings::address);
@@ -260,11 +178,13 @@ fn open_on(config: &DeviceConfig, rung: Rung) -> Result<(Steering, Vec<XdpPort>)
         }
         Err(error) => return Err(Failure::Final(error.into())),
     };
-    let facts = facts(&config.interface).map_err(|error| Failure::Final(error.into()))?;
+    let (index, link) =
+        xdp_prog::find_interface(&config.interface).map_err(|error| Failure::Final(error.into()))?;
+    let facts = InterfaceFacts { index, mac: link.mac, mtu: link.mtu };
     let sources = |queue: &QueueConfig| sources(queue.address, &of_interface, facts.index);
     let mut ports = Vec::with_capacity(config.queues.len());
     for queue in &config.queues {
-        let port = bind(config, queue, rung, facts, sources(queue))?;
+        let port = bind(config, queue, rung, facts, sources(queue), Arc::clone(neighbours))?;
         steering.register(queue.queue, port.fd().as_fd()).map_err(|error| Failure::Final(error.into()))?;
         ports.push(port);
     }
@@ -277,6 +197,7 @@ fn bind(
     rung: Rung,
     facts: InterfaceFacts,
     sources: Sources,
+    neighbours: Arc<Neighbours>,
 ) -> Result<XdpPort, Failure> {
     let rings_config = RingsConfig {
         ring_depth: config.ring_depth,
@@ -320,7 +241,16 @@ fn bind(
         tracing::warn!(%error, "busy polling not available");
     }
     let local = Endpoint::from(SocketAddr::new(queue.address, *queue.ports.start()));
-    Ok(XdpPort::new(rings, facts, local, sources, queue.queue, zero_copy, config.verify_checksums))
+    Ok(XdpPort::new(
+        rings,
+        facts,
+        local,
+        sources,
+        neighbours,
+        queue.queue,
+        zero_copy,
+        config.verify_checksums,
+    ))
 }
 
 /// The addresses of an interface, in the kernel's order; none when there is no such interface.
@@ -386,15 +316,6 @@ fn explained(error: &RingsError) -> String {
         _ => "",
     };
     format!("{error}{hint}")
-}
-
-fn facts(interface: &str) -> Result<InterfaceFacts, SteeringError> {
-    let no_interface = || SteeringError::NoInterface(interface.to_owned());
-    let index = nix::net::if_::if_nametoindex(interface).map_err(|_| no_interface())?;
-    let link = netlink::link(index)
-        .map_err(|source| SteeringError::System { what: "reading the interface's address", source })?
-        .ok_or_else(no_interface)?;
-    Ok(InterfaceFacts { index, mac: link.mac, mtu: link.mtu })
 }
 
 #[cfg(test)]

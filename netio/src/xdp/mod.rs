@@ -1,9 +1,12 @@
 //! The AF_XDP room: datagrams between a NIC's receive queue and one thread, past the kernel's network stack.
 //!
+//! - [`config`]: what to open.
 //! - [`device`]: opens an interface: the XDP program and one socket for each queue, in the best mode that works.
 //! - [`port`]: the packet port over one socket.
-//! - [`rings`]: the rings and the ownership of frames; the data path's `unsafe`.
+//! - `frames`: who has which frame.
+//! - [`rings`]: the rings; the data path's `unsafe`.
 //! - `headers`: Ethernet, VLAN, IP, UDP, as needed per packet.
+//! - `neighbours`: the MACs of those that are sent to without having spoken.
 //! - [`resolve`]: which MAC and source address reach a destination.
 //! - [`preflight`]: what would fail, by name.
 //!
@@ -17,18 +20,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod config;
+mod counters;
 pub mod device;
+mod frames;
 mod headers;
+mod neighbours;
 mod options;
 pub mod port;
 pub mod preflight;
 pub mod resolve;
 pub mod rings;
 
-pub use crate::port::XdpCounters;
-pub use device::{DeviceConfig, Ladder, OpenError, QueueConfig, Rung, RungLeft, XdpDevice};
+pub use config::{DeviceConfig, Ladder, QueueConfig, Rung, RungLeft};
+pub use counters::{COUNTERS, XdpCounters};
+pub use device::{OpenError, XdpDevice};
+pub use frames::Census;
 pub use options::{BusyPoll, receive_queues, receive_ring_depth};
 pub use port::{InterfaceFacts, XdpPort};
 pub use preflight::Preflight;
 pub use resolve::{ResolveError, Route, resolve};
-pub use rings::{Census, Frame};
+pub use rings::Frame;

@@ -1,12 +1,15 @@
 //! The AF_XDP room of the packet port: datagrams in and out of the rings of one queue. Opening it is `device`'s business.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use super::{
+    counters::XdpCounters,
+    frames::Census,
     headers::{self, Checksum, Malformed},
-    rings::{Census, FRAME_HEADROOM, FRAME_SIZE, Frame, Rings},
+    neighbours::Neighbours,
+    rings::{FRAME_HEADROOM, FRAME_SIZE, Frame, Rings},
 };
-use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull, XdpCounters};
+use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull};
 
 /// What a frame has behind the kernel's headroom and the longest headers.
 const FRAME_ROOM: usize = (FRAME_SIZE - FRAME_HEADROOM) as usize - wire::net::MAX_HEADERS_LENGTH;
@@ -41,6 +44,7 @@ pub struct XdpPort {
     facts: InterfaceFacts,
     local: Endpoint,
     sources: Sources,
+    neighbours: Arc<Neighbours>,
     queue: u32,
     zero_copy: bool,
     verify_checksums: bool,
@@ -58,6 +62,7 @@ impl XdpPort {
         facts: InterfaceFacts,
         local: Endpoint,
         sources: Sources,
+        neighbours: Arc<Neighbours>,
         queue: u32,
         zero_copy: bool,
         verify_checksums: bool,
@@ -69,6 +74,7 @@ impl XdpPort {
             facts,
             local,
             sources,
+            neighbours,
             queue,
             zero_copy,
             verify_checksums,
@@ -217,6 +223,13 @@ impl Port for XdpPort {
         if peer.local.address == [0; 16] {
             peer.local.address = if peer.remote.is_ipv4() { self.sources.ipv4 } else { self.sources.ipv6 };
         }
+        if peer.link.remote == [0; 6] {
+            let Some(mac) = self.neighbours.mac(&peer.remote.address) else {
+                self.statistics.tx_dropped += 1;
+                return Ok(());
+            };
+            peer.link.remote = mac;
+        }
         if peer.link.local == [0; 6] {
             peer.link.local = self.facts.mac;
         }
@@ -257,10 +270,11 @@ impl Port for XdpPort {
     }
 
     fn statistics(&self) -> PortStatistics {
+        let counters = self.counters();
         let mut statistics =
-            PortStatistics { kicks: self.rings.kicks(), xdp: self.counters(), ..self.statistics };
-        statistics.rx_dropped.queue_full = statistics.xdp.rx_ring_full + statistics.xdp.rx_dropped;
-        statistics.tx_dropped = statistics.xdp.tx_invalid_descriptors;
+            PortStatistics { kicks: self.rings.kicks(), device: counters.device(), ..self.statistics };
+        statistics.rx_dropped.queue_full = counters.rx_ring_full + counters.rx_dropped;
+        statistics.tx_dropped += counters.tx_invalid_descriptors;
         statistics
     }
 

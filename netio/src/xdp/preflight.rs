@@ -2,23 +2,20 @@
 
 use std::io;
 
+use caps::Capability;
 use nix::sys::resource::{Resource, getrlimit};
-use xdp_prog::{Capability, netlink};
+use xdp_prog::SteeringError;
 
 use super::{
-    device::{DeviceConfig, Ladder},
+    config::{DeviceConfig, Ladder},
     options,
     rings::{FRAME_SIZE, frame_count},
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Preflight {
-    #[error("there is no network interface {0:?} in this network namespace")]
-    NoInterface(String),
-    #[error(
-        "{capability} is missing: run as root, or grant it (systemd: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON)"
-    )]
-    MissingCapability { capability: Capability },
+    #[error(transparent)]
+    Steering(#[from] SteeringError),
     #[error(
         "the umem needs {needed} bytes of locked memory and the limit is {limit}: raise it (systemd: LimitMEMLOCK=infinity; \
          shell: ulimit -l unlimited) or grant CAP_IPC_LOCK"
@@ -32,51 +29,33 @@ pub enum Preflight {
     QueueTwice { queue: u32 },
     #[error("{interface} is down: `ip link set {interface} up` first")]
     Down { interface: String },
-    #[error(
-        "interface {interface} is already held by XDP program {program_id} ({mode}); look at it with `bpftool prog show id \
-         {program_id}` and remove it, or choose another interface"
-    )]
-    Held { interface: String, program_id: u32, mode: &'static str },
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
 
 /// Everything that can be known without touching the interface, cheapest first.
 pub fn check(config: &DeviceConfig) -> Result<(), Preflight> {
-    let index = nix::net::if_::if_nametoindex(config.interface.as_str())
-        .map_err(|_| Preflight::NoInterface(config.interface.clone()))?;
+    xdp_prog::find_interface(&config.interface)?;
     let wants_zero_copy = match config.ladder {
         Ladder::Only(rung) => rung.zero_copy,
         Ladder::Best => false,
     };
-    let mut wanted = vec![Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
+    let mut wanted = vec![Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_BPF];
     if wants_zero_copy {
-        wanted.push(Capability::Perfmon);
+        wanted.push(Capability::CAP_PERFMON);
     }
-    if let Some(capability) = Capability::first_missing(&wanted) {
-        return Err(Preflight::MissingCapability { capability });
-    }
+    xdp_prog::demand_capabilities(&wanted)?;
     locked_memory(config)?;
     queues(config)?;
-    let system = |what| move |source| Preflight::System { what, source };
-    let link = netlink::link(index)
-        .map_err(system("reading the interface's state"))?
-        .ok_or_else(|| Preflight::NoInterface(config.interface.clone()))?;
+    let (_, link) = xdp_prog::free_interface(&config.interface)?;
     if !link.is_up {
         return Err(Preflight::Down { interface: config.interface.clone() });
     }
-    match link.program {
-        Some(held) => Err(Preflight::Held {
-            interface: config.interface.clone(),
-            program_id: held.program_id,
-            mode: held.mode,
-        }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn locked_memory(config: &DeviceConfig) -> Result<(), Preflight> {
-    if Capability::first_missing(&[Capability::IpcLock]).is_none() {
+    if xdp_prog::first_missing(&[Capability::CAP_IPC_LOCK]).is_none() {
         return Ok(());
     }
     let frames = u64::from(frame_count(config.prefill(true), config.ring_depth)) * config.queues.len() as u64;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
-use xdp_prog::netlink;
+use xdp_prog::{SteeringError, netlink};
 
 use crate::port::{Link, Peer};
 
@@ -55,8 +55,8 @@ impl Route {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    #[error("there is no network interface {0:?} in this network namespace")]
-    NoInterface(String),
+    #[error(transparent)]
+    Interface(#[from] SteeringError),
     #[error("no route to {destination} through {interface}: {source}")]
     NoRoute { destination: IpAddr, interface: String, source: io::Error },
     #[error("{interface} has no address that could speak to {destination}")]
@@ -70,13 +70,8 @@ pub enum ResolveError {
 /// Finds source address, next hop and MACs for `destination` through `interface`. Waits for the neighbour to answer, at most
 /// 3.5 s.
 pub fn resolve(interface: &str, destination: IpAddr) -> Result<Route, ResolveError> {
-    let index = nix::net::if_::if_nametoindex(interface)
-        .map_err(|_| ResolveError::NoInterface(interface.to_owned()))?;
+    let (index, netlink::Interface { mac: local, .. }) = xdp_prog::find_interface(interface)?;
     let system = |what| move |source| ResolveError::System { what, source };
-    let local = netlink::link(index)
-        .map_err(system("reading the interface's address"))?
-        .ok_or_else(|| ResolveError::NoInterface(interface.to_owned()))?
-        .mac;
     let (source, next_hop) = route(index, interface, destination)?;
     let started = Instant::now();
     let mut provoked = false;
@@ -94,6 +89,24 @@ pub fn resolve(interface: &str, destination: IpAddr) -> Result<Route, ResolveErr
         }
         std::thread::sleep(RESOLVE_PAUSE);
     }
+}
+
+/// What the kernel knows of the way to `destination` at this moment, without waiting: the MAC of its next hop. Makes the kernel ask for
+/// it when it is not known, and look whether it is still there when `probe` says so.
+pub(super) fn look_up(
+    interface: &str,
+    destination: IpAddr,
+    probe: bool,
+) -> Result<Option<[u8; 6]>, ResolveError> {
+    let (index, _) = xdp_prog::find_interface(interface)?;
+    let system = |what| move |source| ResolveError::System { what, source };
+    let (source, next_hop) = route(index, interface, destination)?;
+    let known = neighbour(index, next_hop).map_err(system("reading the neighbour table"))?;
+    if probe || known.is_none() {
+        provoke(interface, index, source, destination)
+            .map_err(system("sending a datagram to provoke ARP"))?;
+    }
+    Ok(known)
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

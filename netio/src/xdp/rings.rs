@@ -1,21 +1,11 @@
-//! The four rings of one AF_XDP socket and the frames that travel them. All `unsafe` of the data path is in this file; what is in
-//! a frame is not its business.
-//!
-//! Every frame of the umem is in exactly one place:
-//! ```text
-//!   free stacks --> fill ring --> kernel --> receive ring --> batch --+--> free stacks (released)
-//!       ^     \                                                       |
-//!       |      +--> (written by transmit_with) --> transmit ring <----+ (Frame::transmit: answered in place)
-//!       +-------------------- completion ring <----- kernel
-//! ```
-//! There are two free stacks, and a frame's address says which is its home: what another core has filled is not what this one
-//! writes next, so the frames that are sent stay in this core's cache. Either stack helps out when the other is empty.
+//! The four rings of one AF_XDP socket. All `unsafe` of the data path is in this file; who has which frame is decided in `frames`, and
+//! what is in a frame is not its business.
 //!
 //! A frame outside the kernel is reached only through a [`Frame`] (one of the received batch) or through
-//! [`Rings::transmit_with`] (one fresh from the stack). Both borrow the rings mutably, so safe code cannot hold a frame twice,
-//! nor keep one after giving it away; one that is dropped or forgotten stays in the batch and returns to the stack with the
+//! [`Rings::transmit_with`] (a free one). Both borrow the rings mutably, so safe code cannot hold a frame twice,
+//! nor keep one after giving it away; one that is dropped or forgotten stays in the batch and is free again with the
 //! next [`Rings::receive`], so none can be lost either.
-#![allow(unsafe_code)] // xsk-rs' rings are unsafe to use: it leaves the ownership of frames to its caller, which is this file.
+#![allow(unsafe_code)] // xsk-rs' rings are unsafe to use: it leaves the ownership of frames to its caller.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -33,7 +23,10 @@ use xsk_rs::{
     socket::XdpStatistics,
 };
 
-use super::headers;
+use super::{
+    frames::{Census, Descriptor, Frames, Handed},
+    headers,
+};
 use crate::port::RX_BATCH;
 
 /// Two to a page: leaves 1792 bytes behind the kernel's headroom of 256, enough for an MTU of 1500 with two VLAN tags. 4096
@@ -52,7 +45,12 @@ const CACHE_LINE: usize = 64;
 /// Headers, MoldUDP64 header and an Enter end in the second line.
 const PREFETCH_LINES: usize = 2;
 
-const _: () = assert!(RX_BATCH <= u64::BITS as usize, "`Rings::held` has one bit per frame of a batch");
+impl Descriptor for FrameDesc {
+    #[inline]
+    fn address(&self) -> usize {
+        self.addr()
+    }
+}
 
 /// What went wrong while the umem or the socket was made; the caller knows what it means for the ladder.
 #[derive(Debug, thiserror::Error)]
@@ -82,23 +80,6 @@ pub struct RingsConfig {
     pub zero_copy: bool,
 }
 
-/// Where the frames are; for tests of conservation and for statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
-    pub free: u32,
-    pub in_batch: u32,
-    /// In the fill ring, in the kernel, or in the receive ring.
-    pub receiving: u32,
-    /// In the transmit ring, in the kernel, or in the completion ring.
-    pub transmitting: u32,
-}
-
-impl Census {
-    pub const fn total(&self) -> u32 {
-        self.free + self.in_batch + self.receiving + self.transmitting
-    }
-}
-
 pub struct Rings {
     // Declared before `umem`: the queues drop first, and only when all four are gone the device is released.
     transmit: TxQueue,
@@ -106,22 +87,10 @@ pub struct Rings {
     fill: FillQueue,
     completion: CompQueue,
     umem: Umem,
-    /// Last in, first out: the frame whose bytes are still in the cache is the next to be written.
-    free_receive: Vec<FrameDesc>,
-    free_transmit: Vec<FrameDesc>,
-    /// Frames from this address on have their home on the transmit side.
-    transmit_from: usize,
-    /// What the completion ring brings is passed on from here.
-    sent: [FrameDesc; RX_BATCH],
-    batch: [FrameDesc; RX_BATCH],
-    /// Bit n: frame n of the batch is still here.
-    held: u64,
-    receiving: u32,
-    transmitting: u32,
+    frames: Frames<FrameDesc>,
     /// Submitted since the last kick.
     unkicked: u32,
     prefill: u32,
-    frame_count: u32,
     ring_depth: u32,
     zero_copy: bool,
     huge_pages: bool,
@@ -144,12 +113,7 @@ impl Rings {
             .map_err(|error| library(&error))?;
         let (umem, frames, huge_pages) = new_umem(umem_config, frame_count)?;
         let transmit_from = (config.prefill as usize + RX_BATCH) * FRAME_SIZE as usize;
-        let (mut free_transmit, mut free_receive): (Vec<_>, Vec<_>) =
-            frames.into_iter().partition(|frame| frame.addr() >= transmit_from);
-        // Either may come to hold them all; none grows on the order path.
-        for stack in [&mut free_receive, &mut free_transmit] {
-            stack.reserve_exact(frame_count as usize - stack.len());
-        }
+        let frames = Frames::new(frames, transmit_from);
         let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
         flags |= if config.zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
         let socket_config = SocketConfig::builder()
@@ -182,17 +146,9 @@ impl Rings {
             fill,
             completion,
             umem,
-            free_receive,
-            free_transmit,
-            transmit_from,
-            sent: [FrameDesc::default(); RX_BATCH],
-            batch: [FrameDesc::default(); RX_BATCH],
-            held: 0,
-            receiving: 0,
-            transmitting: 0,
+            frames,
             unkicked: 0,
             prefill: config.prefill,
-            frame_count,
             ring_depth: config.ring_depth,
             zero_copy: config.zero_copy,
             huge_pages,
@@ -235,16 +191,11 @@ impl Rings {
     }
 
     pub const fn frame_count(&self) -> u32 {
-        self.frame_count
+        self.frames.count()
     }
 
     pub fn census(&self) -> Census {
-        Census {
-            free: (self.free_receive.len() + self.free_transmit.len()) as u32,
-            in_batch: self.held.count_ones(),
-            receiving: self.receiving,
-            transmitting: self.transmitting,
-        }
+        self.frames.census()
     }
 
     /// Releases what is left of the last batch, collects what was sent, refills, and takes the next batch: at most
@@ -254,18 +205,16 @@ impl Rings {
     /// to fetch it takes 60 to 90 ns, which no packet should wait for.
     #[inline]
     pub fn receive(&mut self) -> io::Result<usize> {
-        self.release_batch();
         self.collect_sent();
+        let receive = &mut self.receive;
         // SAFETY: every descriptor in the ring is of this umem, since only frames of it were ever put into the fill ring; the
-        // slots of `batch` hold no frame any more, `release_batch` has just emptied them.
-        let count = unsafe { self.receive.consume(&mut self.batch) };
+        // slots hold no frame any more, `take_batch` has just emptied them.
+        let count = self.frames.take_batch(|slots| unsafe { receive.consume(slots) });
         if count > 0 {
-            // All ones below bit `count`; a shift by 64 would be undefined.
-            self.held = u64::MAX >> (u64::BITS as usize - count);
-            self.receiving -= count as u32;
             self.prefetch(count);
         }
-        if (count == 0 && self.receiving < self.prefill) || self.receiving <= self.prefill / 2 {
+        let receiving = self.frames.receiving();
+        if (count == 0 && receiving < self.prefill) || receiving <= self.prefill / 2 {
             self.refill();
         }
         if self.fill.needs_wakeup() {
@@ -279,7 +228,7 @@ impl Rings {
     #[inline]
     fn prefetch(&self, count: usize) {
         #[cfg(target_arch = "x86_64")]
-        for descriptor in &self.batch[..count] {
+        for descriptor in self.frames.batch(count) {
             // SAFETY: as in `packet`, with `&self`: these frames are the batch's. A prefetch reads nothing architecturally.
             let packet = unsafe { self.umem.data(descriptor) }.contents();
             for line in packet.chunks(CACHE_LINE).take(PREFETCH_LINES) {
@@ -292,20 +241,17 @@ impl Rings {
     /// Frame `index` of the batch; `None` when it was given away or never there.
     #[inline]
     pub fn frame(&mut self, index: usize) -> Option<Frame<'_>> {
-        let here = index < RX_BATCH && self.held & (1 << index) != 0;
-        here.then_some(Frame { rings: self, index })
+        self.frames.holds(index).then_some(Frame { rings: self, index })
     }
 
     /// The packet in frame `index` of the batch; empty when the frame is not here.
     #[inline]
     pub fn packet(&self, index: usize) -> &[u8] {
-        if index >= RX_BATCH || self.held & (1 << index) == 0 {
-            return &[];
-        }
-        // SAFETY: the descriptor came out of the receive ring and its bit says that the frame has not been given away since, so
+        let Some(descriptor) = self.frames.held(index) else { return &[] };
+        // SAFETY: the descriptor came out of the receive ring and the frame has not been given away since, so
         // the kernel does not touch it; the address and length are the kernel's, inside the frame. Mutable access takes
         // `&mut self`.
-        unsafe { self.umem.data(&self.batch[index]) }.contents()
+        unsafe { self.umem.data(descriptor) }.contents()
     }
 
     /// Takes a frame from the stack, lets `fill` write a packet into it (at most `room` bytes, of unspecified content) and
@@ -313,44 +259,31 @@ impl Rings {
     /// or no ring entry is free.
     #[inline]
     pub fn transmit_with(&mut self, room: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        if self.free_transmit.is_empty() || self.transmitting >= self.ring_depth {
+        if !self.frames.has_free_to_transmit() || self.is_full() {
             self.collect_sent();
-            if self.transmitting >= self.ring_depth {
+            if self.is_full() {
                 return false;
             }
         }
-        // The frame stays on the stack until it is sent, so that a `fill` that unwinds loses nothing.
-        let stack =
-            if self.free_transmit.is_empty() { &mut self.free_receive } else { &mut self.free_transmit };
-        let Some(descriptor) = stack.last_mut() else { return false };
-        // SAFETY: a frame on a free stack is neither in a ring nor in the batch, so neither the kernel nor a `Frame` reaches
-        // it, and `&mut self` excludes everything else.
-        let mut data = unsafe { self.umem.data_mut(descriptor) };
-        let mut cursor = data.cursor();
-        cursor.set_pos(room);
-        let length = fill(data.contents_mut()).min(room);
-        if length == 0 {
-            return true;
-        }
-        data.cursor().set_pos(length);
-        let Some(descriptor) = stack.pop() else { return false };
-        self.submit(descriptor)
+        let Self { frames, umem, transmit, .. } = self;
+        let write = |descriptor: &mut FrameDesc| {
+            // SAFETY: a free frame is neither in a ring nor in the batch, so neither the kernel nor a `Frame` reaches
+            // it, and `&mut self` excludes everything else.
+            let mut data = unsafe { umem.data_mut(descriptor) };
+            let mut cursor = data.cursor();
+            cursor.set_pos(room);
+            let length = fill(data.contents_mut()).min(room);
+            data.cursor().set_pos(length);
+            length > 0
+        };
+        let handed = frames.transmit_free(write, |descriptor| produce(transmit, descriptor));
+        self.unkicked += u32::from(handed == Handed::Queued);
+        handed != Handed::Refused
     }
 
-    /// True when nothing was refused; the frame goes back to the stack when the ring is full, which the count of frames in
-    /// flight rules out.
     #[inline]
-    fn submit(&mut self, descriptor: FrameDesc) -> bool {
-        // SAFETY: the descriptor is of this umem and was taken out of the stack or the batch by the caller: nothing else
-        // refers to the frame until the completion ring returns it.
-        if unsafe { self.transmit.produce_one(&descriptor) } == 1 {
-            self.transmitting += 1;
-            self.unkicked += 1;
-            true
-        } else {
-            self.put_home(descriptor);
-            false
-        }
+    fn is_full(&self) -> bool {
+        self.frames.transmitting() >= self.ring_depth
     }
 
     /// Makes the kernel send what was queued, if it wants to be told.
@@ -399,56 +332,27 @@ impl Rings {
     }
 
     #[inline]
-    fn put_home(&mut self, descriptor: FrameDesc) {
-        if descriptor.addr() >= self.transmit_from {
-            self.free_transmit.push(descriptor);
-        } else {
-            self.free_receive.push(descriptor);
-        }
-    }
-
-    #[inline]
-    fn release_batch(&mut self) {
-        while self.held != 0 {
-            let index = self.held.trailing_zeros() as usize;
-            self.held &= self.held - 1;
-            self.put_home(self.batch[index]);
-        }
-    }
-
-    #[inline]
     fn collect_sent(&mut self) {
-        if self.transmitting == 0 {
-            return;
-        }
-        loop {
-            // SAFETY: what comes out of the completion ring was put into the transmit ring by `submit`: a frame of this umem.
-            let count = unsafe { self.completion.consume(&mut self.sent) };
-            self.transmitting -= count as u32;
-            for index in 0..count {
-                self.put_home(self.sent[index]);
-            }
-            if count < self.sent.len() {
-                return;
-            }
-        }
+        let completion = &mut self.completion;
+        // SAFETY: what comes out of the completion ring was put into the transmit ring by `produce`: a frame of this umem.
+        self.frames.collect_completed(|slots| unsafe { completion.consume(slots) });
     }
 
-    /// Tops the fill ring up to `prefill` frames on the receive side.
+    /// Tops the fill ring up to `prefill` frames.
     #[inline]
     fn refill(&mut self) {
-        for stack in [&mut self.free_receive, &mut self.free_transmit] {
-            let wanted = self.prefill.saturating_sub(self.receiving) as usize;
-            let keep = stack.len() - wanted.min(stack.len());
-            // SAFETY: frames on a free stack are of this umem and nowhere else; those produced leave the stack just below.
-            let count = unsafe { self.fill.produce(&stack[keep..]) };
-            // The ring takes all or none.
-            if count > 0 {
-                stack.truncate(keep);
-                self.receiving += count as u32;
-            }
-        }
+        let fill = &mut self.fill;
+        // SAFETY: free frames are of this umem and nowhere else; those produced are no longer free.
+        self.frames.give_to_receive(self.prefill, |free| unsafe { fill.produce(free) });
     }
+}
+
+/// Hands a frame to the kernel to be sent; false when the ring is full, which the count of frames in flight rules out.
+#[inline]
+fn produce(transmit: &mut TxQueue, descriptor: &FrameDesc) -> bool {
+    // SAFETY: called from `Frames` alone, with a frame of this umem that it has just taken out of where it was: nothing else
+    // refers to it until the completion ring returns it.
+    unsafe { transmit.produce_one(descriptor) == 1 }
 }
 
 /// One received packet: a token for its frame. Consumed by [`transmit`](Self::transmit) or [`release`](Self::release); there
@@ -467,10 +371,11 @@ impl Frame<'_> {
     /// Changes the packet where it lies.
     #[inline]
     pub fn edit<T>(&mut self, change: impl FnOnce(&mut [u8]) -> T) -> T {
-        let Rings { umem, batch, .. } = &mut *self.rings;
-        // SAFETY: a `Frame` exists only while its bit says that the frame is here; it borrows the rings mutably, so this is the
+        let Rings { umem, frames, .. } = &mut *self.rings;
+        let Some(descriptor) = frames.held_mut(self.index) else { return change(&mut []) };
+        // SAFETY: the frame is in the batch; this `Frame` borrows the rings mutably, so this is the
         // only access, and the kernel has no business with the frame until it is given away.
-        let mut data = unsafe { umem.data_mut(&mut batch[self.index]) };
+        let mut data = unsafe { umem.data_mut(descriptor) };
         change(data.contents_mut())
     }
 
@@ -478,15 +383,16 @@ impl Frame<'_> {
     #[inline]
     pub fn transmit(self) -> bool {
         let Self { rings, index } = self;
-        if rings.transmitting >= rings.ring_depth {
+        if rings.is_full() {
             rings.collect_sent();
-            if rings.transmitting >= rings.ring_depth {
+            if rings.is_full() {
                 return false;
             }
         }
-        rings.held &= !(1 << index);
-        let descriptor = rings.batch[index];
-        rings.submit(descriptor)
+        let Rings { frames, transmit, unkicked, .. } = rings;
+        let handed = frames.transmit_held(index, |descriptor| produce(transmit, descriptor));
+        *unkicked += u32::from(handed == Handed::Queued);
+        handed == Handed::Queued
     }
 
     /// Answers with the packet itself: addresses and ports swapped, the frame queued. False when it is no plain datagram or the
@@ -500,8 +406,7 @@ impl Frame<'_> {
     #[inline]
     pub fn release(self) {
         let Self { rings, index } = self;
-        rings.held &= !(1 << index);
-        rings.put_home(rings.batch[index]);
+        rings.frames.release(index);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whose datagrams the engine takes, and where its answers go: destination addresses, and link addresses that change under a session.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use pitlane_tests::client::Client;
 use pitlane_tests::engine::Engine;
@@ -80,4 +81,40 @@ fn answers_follow_a_client_to_another_mac() {
     // As after a failover between two routers or the links of a bond. Frames to the old one are not taken any more.
     hosts.pair.client.ip(&["link", "set", interface, "address", "02:00:00:00:00:0b"]).expect("MAC");
     client.enter_accepted(2, b'B', 100, 1_500_000).expect("accepted");
+}
+
+#[test]
+fn a_feed_follows_its_receiver_to_another_mac() {
+    let Some(hosts) = hosts("a receiver's MAC changes", 1) else { return };
+    let host = &hosts.pair.client;
+    let there = SocketAddr::from((host.ipv4, 26_600));
+    let receiver = host.inside(|| UdpSocket::bind(there)).expect("namespace").expect("socket");
+    receiver.set_read_timeout(Some(Duration::from_millis(200))).expect("timeout");
+    let engine = hosts.start(hosts.engine("xdp").with("feed", format!("receivers = [\"{there}\"]")));
+    let mut client = hosts.client_at(hosts.pair.engine.ipv4, &engine, 1).expect("a session");
+    let mut next = 0;
+    let mut arrives_within = |patience: Duration| {
+        let started = Instant::now();
+        let mut datagram = [0; 2000];
+        while started.elapsed() < patience {
+            next += 1;
+            client.enter_accepted(next, b'B', 100, 1_500_000).expect("accepted");
+            while let Ok(length) = receiver.recv(&mut datagram) {
+                // A heartbeat is the header alone.
+                if length > 20 {
+                    return true;
+                }
+            }
+        }
+        false
+    };
+    assert!(arrives_within(PATIENCE), "market data, to the MAC that the receiver had at the start");
+    // As routers and bonds do it, the host announces its new address; the kernel's table has it from there.
+    let announce = format!("echo 1 > /proc/sys/net/ipv4/conf/{}/arp_notify", host.interface);
+    host.run(&["sh", "-c", &announce]).expect("arp_notify");
+    // What it announces within a second of the last answer is not believed.
+    std::thread::sleep(Duration::from_millis(1100));
+    host.ip(&["link", "set", &host.interface, "address", "02:00:00:00:00:0b"]).expect("MAC");
+    while receiver.recv(&mut [0; 2000]).is_ok() {}
+    assert!(arrives_within(PATIENCE), "market data, to the new MAC");
 }

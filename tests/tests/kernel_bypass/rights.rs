@@ -56,9 +56,19 @@ fn an_interface_held_by_another_program_is_named_with_it() {
 }
 
 #[test]
-fn a_running_engine_has_no_capability_left() {
+fn a_running_engine_has_no_capability_left_and_a_filter_on_every_thread() {
     let Some(hosts) = hosts("capabilities of a running engine", 1) else { return };
-    let engine = hosts.start(hosts.engine("xdp"));
+    for port in ["xdp", "udp"] {
+        let engine = hosts.start(hosts.engine(port));
+        every_thread_is_restricted(&engine, "2");
+    }
+    let mut without = hosts.engine("udp");
+    without.sandbox = "off";
+    every_thread_is_restricted(&hosts.start(without), "0");
+}
+
+/// `seccomp` as /proc says it: 0 is none, 2 a filter.
+fn every_thread_is_restricted(engine: &Engine, seccomp: &str) {
     let threads = std::fs::read_dir(format!("/proc/{}/task", engine.process.id())).expect("threads");
     let mut looked_at = 0;
     for thread in threads {
@@ -68,6 +78,7 @@ fn a_running_engine_has_no_capability_left() {
             assert_eq!(field(&status, set), "0000000000000000", "{set} of {}", path.display());
         }
         assert_eq!(field(&status, "NoNewPrivs"), "1", "{}", path.display());
+        assert_eq!(field(&status, "Seccomp"), seccomp, "{}", path.display());
         looked_at += 1;
     }
     assert!(looked_at > 1, "an engine has several threads");

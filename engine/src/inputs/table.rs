@@ -28,6 +28,23 @@ group! {
 }
 
 group! {
+    /// Sizes of the shard's tables.
+    struct Sizes {
+        max_orders: u32,
+        max_price_levels: u32,
+        max_sessions: u32,
+        max_instruments: u32,
+    }
+}
+
+impl Genesis {
+    pub fn sizes(&self) -> Sizes {
+        let Self { max_orders, max_price_levels, max_sessions, max_instruments, .. } = *self;
+        Sizes { max_orders, max_price_levels, max_sessions, max_instruments }
+    }
+}
+
+group! {
     struct InstrumentInput {
         symbol: [u8; 8],
         tick: u64,
@@ -196,6 +213,9 @@ inputs! { 'a:
 
     /// The shard decides by these rules from here on.
     14 RULES "rules" Rules(rules: Rules);
+
+    /// The shard's tables grow, as the configuration asked at a start.
+    15 SIZES "sizes" Sizes(sizes: Sizes);
 }
 
 /// Bytes before the blocks of a `Messages` record.

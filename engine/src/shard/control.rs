@@ -74,6 +74,7 @@ impl Shard {
                 }
             }
             Input::Rules(rules) => self.follow(*rules),
+            Input::Sizes(sizes) => self.grow(sizes),
         }
     }
 

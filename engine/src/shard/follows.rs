@@ -52,6 +52,7 @@ impl Shard {
                 Err(ApplyError::Rules { found: rules.version, expected: self.rules.version })
             }
             Input::Rules(_) => Ok(()),
+            Input::Sizes(sizes) => self.would_grow(sizes),
         }
     }
 

@@ -14,6 +14,7 @@ mod instrument;
 mod participants;
 mod requests;
 mod risk;
+mod sizes;
 mod state;
 mod trader;
 mod warm;
@@ -22,11 +23,12 @@ use crate::inputs::{Genesis, Input, Messages, Rules, SessionId, next_message};
 use book::{Cross, CrossExecution, Execution, Market, WARM_MAX, WarmList};
 use encoder::{Echo, Encoder};
 use instrument::{Instrument, SymbolTable};
-use trader::{Firm, Trader};
+use trader::Trader;
 use wire::ouch::Inbound;
 
 pub use crate::inputs::InputError;
 pub use state::{StateError, state_hash};
+pub use trader::Firm;
 
 /// Where a shard's messages go. `fill` is given room for the longest message and returns how much it used.
 pub trait Outputs {
@@ -108,6 +110,8 @@ pub enum ApplyError {
     Rules { found: u16, expected: u16 },
     #[error("a shard with {size} = {found}; expected 1 to {most}")]
     Size { size: &'static str, found: u32, most: u32 },
+    #[error("the table of {table} has {from} places and cannot shrink to {to}")]
+    Shrinks { table: &'static str, from: u32, to: u32 },
     #[error(transparent)]
     Input(#[from] InputError),
 }
@@ -332,6 +336,11 @@ impl Shard {
 
     pub fn has_firm(&self, name: &[u8; 4]) -> bool {
         self.firms.iter().any(|firm| firm.name == *name)
+    }
+
+    /// In the order in which they became known.
+    pub fn firms(&self) -> &[Firm] {
+        &self.firms
     }
 
     pub fn next_feed(&self) -> u64 {

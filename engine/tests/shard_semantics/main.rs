@@ -14,5 +14,6 @@ mod reference;
 mod reject_codes;
 mod requests;
 mod sessions;
+mod sizes;
 mod trading_states;
 mod venue;

@@ -43,6 +43,8 @@ pub enum OperatorError {
     WhichShard { shards: usize },
     #[error("there is nothing to take a snapshot of: journal.durability is \"memory\"")]
     NoJournal,
+    #[error("NOT done: the shards are still being brought up; try again when /ready says so")]
+    NotReady,
     #[error("NOT done: {0}")]
     Refused(CoreError),
     #[error("NOT done: too many commands are waiting; try again")]
@@ -60,7 +62,7 @@ impl OperatorError {
                 ApplyError::UnknownFirm(_) | ApplyError::UnknownSymbol(_) | ApplyError::UnknownSession(_),
             )) => StatusCode::BAD_REQUEST,
             Self::Refused(CoreError::Apply(_)) | Self::NoJournal => StatusCode::CONFLICT,
-            Self::Refused(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(_) | Self::Busy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -146,8 +148,12 @@ fn equal_in_constant_time(left: &str, right: &str) -> bool {
 /// The shards that the command is for: the one that has the symbol or the session, else all.
 fn concerned(shards: &[ShardHandle], given: &Given, input: &Input<'_>) -> Result<Vec<usize>, OperatorError> {
     if let Some(symbol) = given.symbol() {
-        let having: Vec<_> =
-            (0..shards.len()).filter(|&shard| shards[shard].symbols.contains(&symbol)).collect();
+        let mut having = Vec::new();
+        for (shard, handle) in shards.iter().enumerate() {
+            if handle.symbols.get().ok_or(OperatorError::NotReady)?.contains(&symbol) {
+                having.push(shard);
+            }
+        }
         if having.is_empty() {
             return Err(OperatorError::UnknownSymbol(symbol.trim_ascii_end().escape_ascii().to_string()));
         }

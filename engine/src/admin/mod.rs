@@ -14,7 +14,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
@@ -34,12 +34,15 @@ pub type PortLabels = Vec<(&'static str, String)>;
 /// Reads how often the XDP program came to each verdict. Asked only when somebody looks: it takes system calls.
 pub type Verdicts = Box<dyn Fn() -> anyhow::Result<Vec<(&'static str, u64)>> + Send + Sync>;
 
+/// The instruments that a shard has: known once it has read its journal.
+pub type Symbols = Arc<OnceLock<Vec<[u8; 8]>>>;
+
 /// What the admin server knows of a shard.
 pub struct ShardHandle {
     pub report: SharedReport,
     port: PortLabels,
     requests: Mutex<Producer<AdminRequest>>,
-    pub symbols: Vec<[u8; 8]>,
+    symbols: Symbols,
     /// Absent without a journal.
     snapshot: Option<SnapshotRequest>,
 }
@@ -48,7 +51,7 @@ impl ShardHandle {
     /// A shard's two ends: the server's handle, and the ring that the shard's thread reads.
     pub fn new(
         report: SharedReport,
-        symbols: Vec<[u8; 8]>,
+        symbols: Symbols,
         snapshot: Option<SnapshotRequest>,
         port: PortLabels,
     ) -> (Self, Consumer<AdminRequest>) {

@@ -1,5 +1,7 @@
-//! What the configuration tells a shard that starts: rules, firms, instruments, restrictions, market makers. Nothing that a shard already knows.
+//! What the configuration tells a shard that starts: larger tables, rules, firms, instruments, restrictions, market makers. Nothing
+//! that a shard already knows: where the two disagree is `differences`' to say.
 
+use super::differences::growth;
 use crate::config::{Config, TradingStateName, padded};
 use crate::core::Core;
 use crate::inputs::{FirmRight, FirmRights, Input, InstrumentInput, Role, Rules};
@@ -14,6 +16,9 @@ pub(super) fn configure<L: Log>(
     core: &mut Core<L>,
     timestamp_ns: u64,
 ) -> anyhow::Result<()> {
+    if let Some(sizes) = growth(config, &core.shard.genesis) {
+        core.input(&Input::Sizes(sizes), timestamp_ns)?;
+    }
     let rules = Rules { version: Rules::VERSION, session_share_percent: config.limits.session_share_percent };
     if core.shard.rules() != rules {
         core.input(&Input::Rules(rules), timestamp_ns)?;
@@ -52,13 +57,6 @@ pub(super) fn configure<L: Log>(
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
-}
-
-pub fn symbols_of(config: &Config, shard: usize) -> Vec<[u8; 8]> {
-    (0..config.instruments.len())
-        .filter(|&index| config.shard_of(index) == shard)
-        .map(|index| padded(&config.instruments[index].symbol))
-        .collect()
 }
 
 fn trading_state(name: TradingStateName) -> TradingState {

@@ -2,8 +2,9 @@
 //! all come through here, so that what is tested is what runs. Not threads, files or devices: `crate::start` has those.
 
 mod configure;
+mod differences;
 
-pub use configure::symbols_of;
+pub use differences::{Difference, Outcome, against, differences, journaled, settled};
 
 use crate::accounts::Accounts;
 use crate::accounts::verify::VerifierHandle;

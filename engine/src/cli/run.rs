@@ -2,10 +2,12 @@
 
 use super::ConfigArgs;
 use clap::Args;
+use engine::assembly::{Outcome, against};
 use engine::config::{Config, check_machine};
 use engine::start::Engine;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,6 +57,9 @@ pub struct CheckArgs {
     /// The configuration is for another machine: do not look for its cores, interfaces and files on this one.
     #[arg(long)]
     elsewhere: bool,
+    /// Say what a start on the journals in this folder would change, keep or refuse. Starts and changes nothing.
+    #[arg(long, value_name = "DIRECTORY")]
+    against: Option<PathBuf>,
 }
 
 pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
@@ -69,6 +74,24 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
     for warning in &config.warnings {
         writeln!(out, "warning: {warning}")?;
     }
+    match &args.against {
+        Some(directory) => compare(&config, directory, &mut out),
+        None => Ok(()),
+    }
+}
+
+fn compare(config: &Config, directory: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let differences = against(config, directory)?;
+    for difference in &differences {
+        match difference.outcome {
+            Outcome::Applied => writeln!(out, "applied: {difference}")?,
+            Outcome::Kept => writeln!(out, "kept: {difference}")?,
+            Outcome::Refused => writeln!(out, "REFUSED: {difference}")?,
+        }
+    }
+    let refused = differences.iter().any(|difference| difference.outcome == Outcome::Refused);
+    anyhow::ensure!(!refused, "a start on the journals in {} would be refused", directory.display());
+    writeln!(out, "{}: {} differences, none in the way of a start", directory.display(), differences.len())?;
     Ok(())
 }
 

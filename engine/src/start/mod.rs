@@ -12,7 +12,6 @@ pub use threads::pin;
 use crate::accounts::verify::Verifier;
 use crate::accounts::{Accounts, LoginSettings};
 use crate::admin::{AdminServer, ShardHandle};
-use crate::assembly::symbols_of;
 use crate::config::{Config, Durability};
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
@@ -68,15 +67,24 @@ impl Engine {
         let mut shared = Vec::new();
         for (shard, verifier) in verifiers.into_iter().enumerate() {
             let report = SharedReport::default();
+            let symbols = Arc::default();
             let snapshot = SnapshotRequest::default();
             let (handle, requests) = ShardHandle::new(
                 report.clone(),
-                symbols_of(config, shard),
+                Arc::clone(&symbols),
                 (config.journal.durability != Durability::Memory).then(|| snapshot.clone()),
                 ports.labels(config, shard),
             );
             handles.push(handle);
-            shared.push(Shared { shard, accounts: accounts.clone(), verifier, report, requests, snapshot });
+            shared.push(Shared {
+                shard,
+                accounts: accounts.clone(),
+                verifier,
+                report,
+                requests,
+                snapshot,
+                symbols,
+            });
         }
         let mut engine = Self {
             stop: Arc::new(AtomicBool::new(false)),

@@ -4,14 +4,15 @@ use super::journal::{JournalReaders, Journaled};
 use super::{Engine, ports};
 use crate::accounts::Accounts;
 use crate::accounts::verify::VerifierHandle;
-use crate::admin::AdminRequest;
-use crate::assembly::{Assembly, Parts};
+use crate::admin::{AdminRequest, Symbols};
+use crate::assembly::{Assembly, Difference, Outcome, Parts, differences, journaled, settled};
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::history::snapshot::thread::SnapshotRequest;
 use crate::log::writer::{Log, NoJournal};
 use crate::runner::SharedReport;
+use crate::shard::Shard;
 use netio::Port;
 use rtrb::Consumer;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub report: SharedReport,
     pub requests: Consumer<AdminRequest>,
     pub snapshot: SnapshotRequest,
+    /// To be told to the admin server.
+    pub symbols: Symbols,
 }
 
 impl Engine {
@@ -33,20 +36,44 @@ impl Engine {
         ports: Vec<P>,
         shared: Vec<Shared>,
     ) -> anyhow::Result<()> {
-        for (port, shared) in ports.into_iter().zip(shared) {
-            let mut assembly = Assembly::new(config, shared.shard);
-            match config.journal.durability {
-                Durability::Memory => {
-                    let mut clock = Clock::new(0);
-                    let core = assembly.core(None, NoJournal::default(), clock.now().timestamp_ns)?;
-                    self.start_shard(assembly, port, shared, core, clock, None)?;
-                }
-                Durability::Process | Durability::Disk => {
-                    let Journaled { core, clock, readers } =
-                        self.start_journal(&mut assembly, shared.snapshot.clone())?;
-                    self.start_shard(assembly, port, shared, core, clock, Some(readers))?;
-                }
+        let directory = &config.journal.directory;
+        let known = journaled(directory)?;
+        if config.journal.durability == Durability::Memory {
+            if known > 0 {
+                let directory = directory.display();
+                tracing::warn!(
+                    "journal.durability is \"memory\"; the journals of {known} shards in {directory} are not read"
+                );
             }
+            for (port, shared) in ports.into_iter().zip(shared) {
+                let mut assembly = Assembly::new(config, shared.shard);
+                let mut clock = Clock::new(0);
+                let core = assembly.core(None, NoJournal::default(), clock.now().timestamp_ns)?;
+                self.start_shard(assembly, port, shared, core, clock, None)?;
+            }
+            return Ok(());
+        }
+        anyhow::ensure!(
+            known <= config.engine.shards,
+            "engine.shards is {}; {} has journals of {known} shards; expected at least that many",
+            config.engine.shards,
+            directory.display()
+        );
+        // All of them first: which shard has an instrument is known only then.
+        let mut journals = Vec::new();
+        for shared in &shared {
+            let mut assembly = Assembly::new(config, shared.shard);
+            let journal = self.start_journal(&mut assembly, shared.snapshot.clone())?;
+            journals.push((assembly, journal));
+        }
+        let shards: Vec<&Shard> =
+            journals.iter().take(known).map(|(_, journal)| &journal.core.shard).collect();
+        say(&differences(config, &shards))?;
+        let config = &settled(config, &shards);
+        for ((port, shared), (assembly, journal)) in ports.into_iter().zip(shared).zip(journals) {
+            let Journaled { core, clock, readers } = journal;
+            let assembly = Assembly { config, ..assembly };
+            self.start_shard(assembly, port, shared, core, clock, Some(readers))?;
         }
         Ok(())
     }
@@ -61,14 +88,31 @@ impl Engine {
         readers: Option<JournalReaders>,
     ) -> anyhow::Result<()> {
         let Assembly { config, shard, .. } = assembly;
-        let Shared { accounts, verifier, report, requests, .. } = shared;
+        let Shared { accounts, verifier, report, requests, symbols, .. } = shared;
         let (replays, source) = readers.map(|readers| (readers.replays, readers.source)).unzip();
         let publisher = self.start_feed(config, shard, &mut core, &accounts, source)?;
         assembly.configure(&mut core, clock.now().timestamp_ns)?;
+        // It is told once.
+        let _ = symbols.set(core.shard.instruments().iter().map(|instrument| instrument.symbol).collect());
         let gateway = self.start_gateway(config, shard)?;
         tracing::info!(shard, address = %ports::address(config, shard), "listening");
         let stop = Arc::clone(&self.stop);
         let parts = Parts { clock, accounts, verifier, stop, report, requests, replays, gateway, publisher };
         self.spawn(shard, config.engine.cores.get(shard).copied(), assembly.runner(port, core, parts))
     }
+}
+
+/// A line for each difference.
+///
+/// # Errors
+/// One of them forbids a start.
+fn say(differences: &[Difference]) -> anyhow::Result<()> {
+    for difference in differences {
+        match difference.outcome {
+            Outcome::Applied => tracing::info!("{difference}"),
+            Outcome::Kept => tracing::warn!("{difference}"),
+            Outcome::Refused => anyhow::bail!("{difference}"),
+        }
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// Commands that may wait for a shard.
-const COMMANDS_WAITING: usize = 64;
+pub const COMMANDS_WAITING: usize = 64;
 
 /// A command on its way to a shard; the answer is what came of it.
 pub struct AdminRequest {

@@ -97,7 +97,7 @@ pub fn differences(config: &Config, shards: &[&Shard]) -> Vec<Difference> {
     found.bounded()
 }
 
-/// The configuration as these shards go by it: an instrument is where its journal has it, and there is room for its sessions.
+/// The configuration as these shards go by it: an instrument is where its journal has it.
 pub fn settled(config: &Config, shards: &[&Shard]) -> Config {
     let holders = holders(shards);
     let mut settled = config.clone();
@@ -107,8 +107,6 @@ pub fn settled(config: &Config, shards: &[&Shard]) -> Config {
         let holder = holders.get(&padded(&instrument.symbol)).and_then(|holders| holders.first());
         instrument.shard = Some(holder.map_or(place, |&(shard, _)| shard));
     }
-    let largest = shards.iter().map(|shard| shard.genesis.max_sessions as usize).max().unwrap_or(0);
-    settled.session.max_sessions = settled.session.max_sessions.max(largest);
     settled
 }
 

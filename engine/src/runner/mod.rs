@@ -6,18 +6,19 @@ mod wheel;
 
 pub use report::{Report, SharedReport};
 
-use crate::admin::AdminRequest;
+use crate::admin::{AdminRequest, COMMANDS_WAITING};
 use crate::clock::{Clock, Now};
 use crate::core::{Core, CoreError};
 use crate::feed::Publisher;
 use crate::history::replay::{Question, ReplayHandle};
 use crate::inputs::{CloseReason, Input, SessionId};
-use crate::log::Durability;
 use crate::log::writer::Log;
+use crate::log::{Durability, Lsn};
 use crate::session::{Reception, Release};
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Port, PortError};
 use rtrb::Consumer;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Runner<P: Port, L: Log> {
     stop: Arc<AtomicBool>,
     report: SharedReport,
     requests: Consumer<AdminRequest>,
+    /// Operators whose command was carried out and who are told so when its record may be told of.
+    obeyed: VecDeque<(Lsn, AdminRequest)>,
     /// Absent without a journal: then what the windows no longer hold is gone.
     replays: Option<ReplayHandle>,
     next_report_ns: u64,
@@ -97,6 +100,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             stop,
             report,
             requests,
+            obeyed: VecDeque::with_capacity(COMMANDS_WAITING),
             replays,
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
@@ -197,12 +201,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             self.reception.on_timer(session, now, &mut self.core);
             self.core.sessions.mark(session);
         }
-        while let Ok(AdminRequest { input, answer }) = self.requests.pop() {
-            busy = true;
-            let outcome = self.core.operate(&input, now.timestamp_ns);
-            // Whoever asked may have given up waiting.
-            let _ = answer.send(outcome);
-        }
+        busy |= self.obey(now);
         busy |= self.replay(now);
         if now.monotonic_ns >= self.next_timer_ns {
             self.next_timer_ns = now.monotonic_ns + TIMER_INTERVAL_NS;
@@ -211,6 +210,27 @@ impl<P: Port, L: Log> Runner<P, L> {
         if now.monotonic_ns >= self.next_report_ns {
             self.next_report_ns = now.monotonic_ns + REPORT_INTERVAL_NS;
             self.publish(now);
+        }
+        busy
+    }
+
+    /// Carries out what operators asked for. A refusal is answered at once; what was done is, like any reply, told when its record
+    /// may be told of: a command that a crash could undo was not done.
+    fn obey(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while self.obeyed.len() < COMMANDS_WAITING
+            && let Ok(request) = self.requests.pop()
+        {
+            busy = true;
+            match self.core.operate(&request.input, now.timestamp_ns) {
+                Ok(()) => self.obeyed.push_back((self.core.last, request)),
+                // Whoever asked may have given up waiting.
+                Err(error) => drop(request.answer.send(Err(error))),
+            }
+        }
+        while let Some((_, request)) = self.obeyed.pop_front_if(|(lsn, _)| self.release.allows(*lsn)) {
+            busy = true;
+            drop(request.answer.send(Ok(())));
         }
         busy
     }
@@ -333,5 +353,80 @@ impl<P: Port, L: Log> Runner<P, L> {
             feed: self.publisher.as_ref().map(|publisher| publisher.counters).unwrap_or_default(),
         };
         self.report.publish(&report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::Accounts;
+    use crate::accounts::keyed::Key;
+    use crate::accounts::verify::VerifierHandle;
+    use crate::assembly::{Assembly, Parts};
+    use crate::config::{Config, JournalConfig, LimitsConfig};
+    use crate::log::error::AppendError;
+    use book::TradingState;
+    use netio::udp::{UdpOptions, UdpPort};
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use tokio::sync::oneshot;
+
+    /// Takes every record; the test says what is kept.
+    struct Held {
+        last: Lsn,
+        kept: Rc<Cell<Lsn>>,
+    }
+
+    impl Log for Held {
+        fn append_parts(&mut self, _: u8, _: u64, _: &[&[u8]]) -> Result<Lsn, AppendError> {
+            self.last = self.last.next();
+            Ok(self.last)
+        }
+
+        fn releasable(&self) -> Lsn {
+            self.kept.get()
+        }
+    }
+
+    #[test]
+    fn a_command_is_done_when_its_record_is_kept() {
+        let config = Config {
+            journal: JournalConfig { durability: Durability::Disk, ..JournalConfig::default() },
+            limits: LimitsConfig { max_orders: 16, max_price_levels: 16, max_instruments: 4 },
+            ..Config::default()
+        };
+        let kept = Rc::new(Cell::new(Lsn(0)));
+        let mut assembly = Assembly::new(&config, 0);
+        let log = Held { last: Lsn(0), kept: Rc::clone(&kept) };
+        let core = assembly.core(None, log, 1).expect("a core");
+        let (verifier, _questions, _answers) =
+            VerifierHandle::by_hand(Key::from_bytes([0; 32])).expect("a verifier");
+        let (mut operator, requests) = rtrb::RingBuffer::new(4);
+        let parts = Parts {
+            clock: Clock::new(0),
+            accounts: Accounts::new(Vec::new().into()),
+            verifier,
+            stop: Arc::default(),
+            report: SharedReport::default(),
+            requests,
+            replays: None,
+            gateway: None,
+            publisher: None,
+        };
+        let port = UdpPort::bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), &UdpOptions::default())
+            .expect("a port");
+        let mut runner = assembly.runner(port, core, parts);
+        let mut turn = |milliseconds: u64| {
+            let now = milliseconds * 1_000_000;
+            runner.turn_at(0, Now { monotonic_ns: now, timestamp_ns: now }).expect("a turn");
+        };
+        let (answer, mut answered) = oneshot::channel();
+        let input = Input::SetState { symbol: None, state: TradingState::Halted };
+        operator.push(AdminRequest { input, answer }).expect("room");
+        (1..4).for_each(&mut turn);
+        assert!(answered.try_recv().is_err(), "its record is not kept yet");
+        kept.set(Lsn(u64::MAX));
+        (4..7).for_each(&mut turn);
+        assert!(matches!(answered.try_recv(), Ok(Ok(()))));
     }
 }

@@ -8,7 +8,7 @@ use engine::shard::{ApplyError, Shard};
 use netio::random::{Random, seed_from_environment};
 
 use crate::ask::{Request, TEN, buy, cancel, sell};
-use crate::venue::{SECOND, Venue, genesis, instrument, opened};
+use crate::venue::{Raw, SECOND, Venue, genesis, instrument, opened};
 
 const LARGE: Sizes = Sizes { max_orders: 1_000, max_price_levels: 600, max_sessions: 8, max_instruments: 8 };
 
@@ -58,6 +58,7 @@ fn a_shard_that_grew_is_one_that_began_so_large() {
             for session in 0..3 {
                 v.input(Input::SessionOpened(opened(session, "FRMA")));
             }
+            v.raw = Raw::default();
         }
         for step in 0..steps {
             if step == growth {

@@ -122,6 +122,7 @@ fn every_other_difference_is_said_at_the_start_and_beforehand() {
     let journal = Folder::new("differences").expect("a folder");
     let with = |instrument: &str, firm: &str, account: &str| Settings {
         symbols: Vec::new(),
+        accounts: 1,
         after_accounts: format!(
             "[[instrument]]\nsymbol = \"AAPL\"\n{instrument}\n[[firm]]\nname = \"FB\"\n{firm}\n\
              [[firm]]\nname = \"FC\"\n[[account]]\nuser = \"B00001\"\npassword_hash = {PASSWORD_HASH:?}\n{account}\n"

@@ -43,7 +43,7 @@ fn tables_grow_and_do_not_shrink() {
     let journal = Folder::new("sizes").expect("a folder");
     let keep = |settings: Settings| settings.with("session", "timeout_seconds = 60");
     {
-        let engine = start(keep(on(&journal)).with("limits", "max_orders = 2"));
+        let engine = start(keep(on(&journal)).with("limits", "session_share_percent = 100\nmax_orders = 2"));
         let mut client = Client::open(engine.address(), 1).expect("a session");
         assert!(is_accepted(&mut client, 1) && is_accepted(&mut client, 2));
         assert!(!is_accepted(&mut client, 3), "two places");
@@ -51,7 +51,10 @@ fn tables_grow_and_do_not_shrink() {
             Client::open(engine.address(), account).expect("a session");
         }
     }
-    let larger = Settings { accounts: 17, ..keep(on(&journal)).with("limits", "max_orders = 50") };
+    let larger = Settings {
+        accounts: 17,
+        ..keep(on(&journal)).with("limits", "session_share_percent = 100\nmax_orders = 50")
+    };
     let (good, said) = check(&larger, &journal.path);
     assert!(good && said.contains("applied: shard 0: limits.max_orders is 50; the journal has 2"), "{said}");
     {
@@ -68,7 +71,7 @@ fn tables_grow_and_do_not_shrink() {
         let mut last = Client::open(engine.address(), 17).expect("room for one more session");
         assert!(is_accepted(&mut last, 1));
     }
-    let smaller = keep(on(&journal)).with("limits", "max_orders = 3");
+    let smaller = keep(on(&journal)).with("limits", "session_share_percent = 100\nmax_orders = 3");
     let engine = start(smaller);
     let said = engine.log_text();
     for line in [

@@ -86,7 +86,7 @@ pub fn differences(config: &Config, shards: &[&Shard]) -> Vec<Difference> {
     }
     found.shards(config, shards);
     for (number, shard) in shards.iter().enumerate() {
-        found.sizes(config, number, &shard.genesis);
+        found.sizes(config, number, shard);
     }
     let holders = holders(shards);
     found.instruments(config, shards, &holders);
@@ -190,7 +190,8 @@ impl Differences {
         }
     }
 
-    fn sizes(&mut self, config: &Config, number: usize, genesis: &Genesis) {
+    fn sizes(&mut self, config: &Config, number: usize, shard: &Shard) {
+        let genesis = &shard.genesis;
         let whose = format!("shard {number}: ");
         self.kept(
             "engine.utc_offset_seconds",
@@ -218,6 +219,12 @@ impl Differences {
                 continue;
             };
             self.add(key, text, outcome);
+        }
+        let (file, journal) = (config.limits.session_share_percent, shard.rules().session_share_percent);
+        if file != journal {
+            let key = "limits.session_share_percent";
+            let text = format!("{whose}{key} is {file}; the journal has {journal}, and follows");
+            self.add(key, text, Outcome::Applied);
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Runner<P: Port, L: Log> {
     report: SharedReport,
     requests: Consumer<AdminRequest>,
     /// Operators whose command was carried out and who are told so when its record may be told of.
-    obeyed: VecDeque<(Lsn, AdminRequest)>,
+    obeyed: VecDeque<Obeyed>,
     /// Absent without a journal: then what the windows no longer hold is gone.
     replays: Option<ReplayHandle>,
     next_report_ns: u64,
@@ -65,6 +65,13 @@ pub struct Runner<P: Port, L: Log> {
     next_attention_ns: u64,
     /// Present when the feed is on: the stream is in the sessions.
     publisher: Option<Publisher>,
+}
+
+/// A command that was carried out, with its record and what there is to say about it.
+struct Obeyed {
+    lsn: Lsn,
+    request: AdminRequest,
+    remark: String,
 }
 
 /// Why a shard's thread ended other than by being told to.
@@ -223,14 +230,16 @@ impl<P: Port, L: Log> Runner<P, L> {
         {
             busy = true;
             match self.core.operate(&request.input, now.timestamp_ns) {
-                Ok(()) => self.obeyed.push_back((self.core.last, request)),
+                Ok(remark) => self.obeyed.push_back(Obeyed { lsn: self.core.last, request, remark }),
                 // Whoever asked may have given up waiting.
                 Err(error) => drop(request.answer.send(Err(error))),
             }
         }
-        while let Some((_, request)) = self.obeyed.pop_front_if(|(lsn, _)| self.release.allows(*lsn)) {
+        while let Some(Obeyed { request, remark, .. }) =
+            self.obeyed.pop_front_if(|obeyed| self.release.allows(obeyed.lsn))
+        {
             busy = true;
-            drop(request.answer.send(Ok(())));
+            drop(request.answer.send(Ok(remark)));
         }
         busy
     }
@@ -392,7 +401,12 @@ mod tests {
     fn a_command_is_done_when_its_record_is_kept() {
         let config = Config {
             journal: JournalConfig { durability: Durability::Disk, ..JournalConfig::default() },
-            limits: LimitsConfig { max_orders: 16, max_price_levels: 16, max_instruments: 4 },
+            limits: LimitsConfig {
+                max_orders: 16,
+                max_price_levels: 16,
+                max_instruments: 4,
+                ..LimitsConfig::default()
+            },
             ..Config::default()
         };
         let kept = Rc::new(Cell::new(Lsn(0)));
@@ -427,6 +441,6 @@ mod tests {
         assert!(answered.try_recv().is_err(), "its record is not kept yet");
         kept.set(Lsn(u64::MAX));
         (4..7).for_each(&mut turn);
-        assert!(matches!(answered.try_recv(), Ok(Ok(()))));
+        assert!(matches!(answered.try_recv(), Ok(Ok(_))));
     }
 }

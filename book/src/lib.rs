@@ -19,6 +19,7 @@
 mod auction;
 mod cancel;
 mod enter;
+mod invariants;
 mod ladder;
 mod level;
 mod lookup;

@@ -37,7 +37,7 @@ impl<L: Log> Core<L> {
             return;
         }
         let messages = Messages { session, first_sequence: run.first, count: run.count, blocks: run.blocks };
-        if let Err(error) = self.shard.would_apply(&Input::Messages(messages)) {
+        if let Err(error) = self.shard.would_take(&messages) {
             self.failure = Some(error.into());
             return;
         }
@@ -51,6 +51,11 @@ impl<L: Log> Core<L> {
         if let Err(error) = self.shard.messages(&messages, timestamp_ns, &mut self.sessions) {
             self.failure = Some(error.into());
         }
+        debug_assert_eq!(
+            self.shard.trader(session).map(|trader| trader.next_upstream),
+            Some(run.first + u64::from(run.count)),
+            "what is recorded is what was applied"
+        );
     }
 
     /// Records and applies any other input.
@@ -98,7 +103,9 @@ impl<L: Log> Core<L> {
         {
             self.sessions.add(opened.name, 1, 1);
         }
-        self.shard.apply(input, timestamp_ns, &mut self.sessions)
+        let applied = self.shard.apply(input, timestamp_ns, &mut self.sessions);
+        debug_assert_eq!(self.sessions.len(), self.shard.sessions(), "each session has its streams");
+        applied
     }
 }
 

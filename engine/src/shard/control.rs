@@ -4,12 +4,12 @@
 use super::encoder::Encoder;
 use super::instrument::Instrument;
 use super::trader::{Firm, FirmIndex, Trader};
-use super::{ApplyError, Outputs, Shard, feed};
-use crate::config::RiskConfig;
+use super::{ApplyError, Outputs, Shard, Turn, feed};
+use crate::inputs::RiskConfig;
 use crate::inputs::{
     CloseReason, FirmRight, Genesis, Input, InstrumentInput, KillScope, Rules, SessionOpened,
 };
-use book::{CancelReason, CrossKind, InstrumentSpec, Limits, MassCancel, Shares, TradingState};
+use book::{CancelReason, CrossKind, InstrumentSpec, Limits, MassCancel, Shares, Side, TradingState};
 use wire::itch::messages as itch;
 use wire::ouch::outbound::SystemEvent;
 use wire::ouch::{MAX_PRICE, event_code};
@@ -29,36 +29,36 @@ pub(super) fn text(name: &[u8]) -> String {
 }
 
 impl Shard {
-    pub(super) fn control(&mut self, input: &Input<'_>, timestamp_ns: u64, out: &mut impl Outputs) {
+    pub(super) fn control(&mut self, input: &Input<'_>, turn: &mut Turn<'_, impl Outputs>) {
         match input {
             // Neither comes here: the first is refused, the others have a way of their own.
             Input::Genesis(_) | Input::Messages(_) => {}
             Input::Instrument(instrument, rights) => {
-                let index = self.add_instrument(instrument, timestamp_ns, out);
+                let index = self.add_instrument(instrument, turn);
                 for FirmRight { firm, restricted, role } in rights.iter() {
                     let firm = self.firm_index(firm);
                     if restricted {
-                        self.restrict(firm, index, true, timestamp_ns, out);
+                        self.restrict(firm, index, true, turn);
                     }
-                    self.register(firm, index, role, timestamp_ns, out);
+                    self.register(firm, index, role, turn);
                 }
             }
             Input::Firm { firm, risk } => {
                 let index = self.firm_index(*firm);
                 self.firms[usize::from(index)].risk = *risk;
             }
-            Input::SessionOpened(opened) => self.open_session(opened, timestamp_ns, out),
+            Input::SessionOpened(opened) => self.open_session(opened, turn),
             Input::SessionClosed { session, reason } => {
-                self.close_session(*session, *reason, timestamp_ns, out);
+                self.close_session(*session, *reason, turn);
             }
             // Time passed when the input arrived.
             Input::Timer => {}
-            Input::SetState { symbol, state } => self.set_states(symbol.as_ref(), *state, timestamp_ns, out),
-            Input::KillSwitch { scope, engaged } => self.kill(*scope, *engaged, timestamp_ns, out),
+            Input::SetState { symbol, state } => self.set_states(symbol.as_ref(), *state, turn),
+            Input::KillSwitch { scope, engaged } => self.kill(*scope, *engaged, turn),
             Input::Restriction { firm, symbol, restricted } => {
                 if let Some(instrument) = self.symbols.get(symbol) {
                     let firm = self.firm_index(*firm);
-                    self.restrict(firm, instrument, *restricted, timestamp_ns, out);
+                    self.restrict(firm, instrument, *restricted, turn);
                 }
             }
             Input::SessionRisk { session, risk } => self.traders[*session as usize].risk = *risk,
@@ -70,7 +70,7 @@ impl Shard {
             Input::Registration { firm, symbol, role } => {
                 if let Some(instrument) = self.symbols.get(symbol) {
                     let firm = self.firm_index(*firm);
-                    self.register(firm, instrument, *role, timestamp_ns, out);
+                    self.register(firm, instrument, *role, turn);
                 }
             }
             Input::Rules(rules) => self.follow(*rules),
@@ -99,12 +99,11 @@ impl Shard {
         firm: FirmIndex,
         instrument: u32,
         restricted: bool,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let before = self.positions();
         self.firms[usize::from(firm)].restrict(instrument, restricted);
-        self.publish_changes(&before, timestamp_ns, out);
+        self.publish_changes(&before, turn);
     }
 
     pub(super) fn instrument_named(&self, symbol: &[u8; 8]) -> Result<u32, ApplyError> {
@@ -112,7 +111,7 @@ impl Shard {
     }
 
     /// Adds an instrument, or takes over the reference price and collar of one that is there. Returns its number.
-    fn add_instrument(&mut self, input: &InstrumentInput, timestamp_ns: u64, out: &mut impl Outputs) -> u32 {
+    fn add_instrument(&mut self, input: &InstrumentInput, turn: &mut Turn<'_, impl Outputs>) -> u32 {
         if let Some(index) = self.symbols.get(&input.symbol) {
             let known = &mut self.instruments[index as usize];
             known.reference_price = input.reference_price;
@@ -129,7 +128,7 @@ impl Shard {
         debug_assert_eq!(added, Some(index), "there is room, and the book counts alike");
         self.instruments.push(*input);
         self.symbols.insert(&input.symbol, index);
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         if index == 0 {
             encoder.system_event(b'O');
             encoder.system_event(b'S');
@@ -148,7 +147,7 @@ impl Shard {
         (self.firms.len() - 1) as FirmIndex
     }
 
-    fn open_session(&mut self, opened: &SessionOpened, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn open_session(&mut self, opened: &SessionOpened, turn: &mut Turn<'_, impl Outputs>) {
         if let Some(trader) = self.traders.get_mut(opened.session as usize) {
             trader.connected = true;
             trader.cancel_on_disconnect = opened.cancel_on_disconnect;
@@ -160,21 +159,15 @@ impl Shard {
         if opened.drop_copy {
             self.firms[usize::from(firm)].drop_copies.push(opened.session);
         }
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         encoder.day_event(opened.session, event_code::START_OF_DAY);
     }
 
-    fn close_session(
-        &mut self,
-        session: u32,
-        _reason: CloseReason,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
-    ) {
+    fn close_session(&mut self, session: u32, _reason: CloseReason, turn: &mut Turn<'_, impl Outputs>) {
         let trader = &mut self.traders[session as usize];
         trader.connected = false;
         if trader.cancel_on_disconnect {
-            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            let (market, mut encoder) = self.encoder(turn);
             market.cancel_owner(session, &MassCancel::default(), CancelReason::Disconnected, &mut encoder);
         }
     }
@@ -185,8 +178,7 @@ impl Shard {
         &mut self,
         symbol: Option<&[u8; 8]>,
         state: TradingState,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let range = match symbol.map(|symbol| self.symbols.get(symbol)) {
             None => 0..self.instruments.len() as u32,
@@ -195,13 +187,13 @@ impl Shard {
         };
         let was_over = self.day_is_over();
         if was_over && state == TradingState::PreOpen {
-            self.begin_day(timestamp_ns, out);
+            self.begin_day(turn);
         }
         for instrument in range {
-            self.set_state(instrument, state, timestamp_ns, out);
+            self.set_state(instrument, state, turn);
         }
         if !was_over && self.day_is_over() {
-            self.tell_everyone(event_code::END_OF_DAY, timestamp_ns, out);
+            self.tell_everyone(event_code::END_OF_DAY, turn);
         }
     }
 
@@ -213,16 +205,16 @@ impl Shard {
     }
 
     /// Every session's numbers begin again at 1.
-    fn begin_day(&mut self, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn begin_day(&mut self, turn: &mut Turn<'_, impl Outputs>) {
         for trader in &mut self.traders {
             trader.last_user_ref.fill(0);
         }
-        self.tell_everyone(event_code::START_OF_DAY, timestamp_ns, out);
+        self.tell_everyone(event_code::START_OF_DAY, turn);
     }
 
-    fn tell_everyone(&mut self, event: u8, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn tell_everyone(&mut self, event: u8, turn: &mut Turn<'_, impl Outputs>) {
         let sessions = self.traders.len() as u32;
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         for session in 0..sessions {
             encoder.day_event(session, event);
         }
@@ -280,13 +272,13 @@ impl Shard {
 
     /// Moves an instrument. From a collecting state to `Open` an auction is held: the opening one once a day, a resumption
     /// otherwise. Closing holds the closing auction, unless the instrument is halted, and takes what is left off the book.
-    fn set_state(&mut self, instrument: u32, state: TradingState, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn set_state(&mut self, instrument: u32, state: TradingState, turn: &mut Turn<'_, impl Outputs>) {
         if self.instruments[instrument as usize].state == state {
             return;
         }
         let reference = self.auction_reference(instrument);
         let auction = self.auction_on_the_way(instrument, state);
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         match auction {
             Some(kind) => {
                 encoder.imbalance(market, instrument, kind, reference);
@@ -301,12 +293,14 @@ impl Shard {
         if state == TradingState::Closed {
             market.cancel_instrument(instrument, CancelReason::Closed, &mut encoder);
         }
+        debug_assert!(market.best_is_sound(instrument), "after going to {state:?}");
+        debug_assert!(state != TradingState::Closed || market.depth(instrument, Side::Buy).next().is_none());
         encoder.trading_action(instrument, state);
         self.instruments[instrument as usize].state = state;
     }
 
     /// Engaging stops order entry and takes open orders off the book; releasing lets orders in again.
-    fn kill(&mut self, scope: KillScope, engaged: bool, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn kill(&mut self, scope: KillScope, engaged: bool, turn: &mut Turn<'_, impl Outputs>) {
         let before = self.positions();
         let sessions: Vec<u32> = match scope {
             KillScope::All => {
@@ -326,12 +320,12 @@ impl Shard {
             }
         };
         if engaged {
-            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            let (market, mut encoder) = self.encoder(turn);
             for session in sessions {
                 market.cancel_owner(session, &MassCancel::default(), CancelReason::Supervisory, &mut encoder);
             }
         }
-        self.publish_changes(&before, timestamp_ns, out);
+        self.publish_changes(&before, turn);
     }
 }
 

@@ -12,8 +12,8 @@ use wire::ouch::outbound::{
     AiqCanceled, OrderAccepted, OrderCanceled, OrderExecuted, OrderModified, OrderReplaced, OrderRestated,
 };
 use wire::ouch::{
-    Appendage, AppendageBuilder, MAX_MESSAGE_LENGTH, cancel_reason, liquidity, order_state, restate_reason,
-    side, tag,
+    AiqStrategy, Appendage, AppendageBuilder, MAX_MESSAGE_LENGTH, cancel_reason, liquidity, order_state,
+    restate_reason, side, tag,
 };
 
 /// What a request said that its acknowledgement repeats and the book does not keep.
@@ -331,7 +331,7 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
             quantity_prevented_from_trading: prevention.prevented,
             execution_price: prevention.price,
             liquidity_flag: if prevention.resting { liquidity::ADDED } else { liquidity::REMOVED },
-            aiq_strategy: strategy_code(prevention.strategy),
+            aiq_strategy: strategy_code(prevention.strategy).code(),
         };
         self.taken_out(order, *quantity, *displayed_quantity, |appendage, out| message.write(appendage, out));
     }
@@ -432,11 +432,11 @@ fn reason_code(reason: CancelReason) -> u8 {
 }
 
 /// Letters of tag 29, as `entry` reads them.
-pub fn strategy_code(strategy: SelfMatchStrategy) -> u8 {
+fn strategy_code(strategy: SelfMatchStrategy) -> AiqStrategy {
     match strategy {
-        SelfMatchStrategy::CancelNewest => b'W',
-        SelfMatchStrategy::CancelOldest => b'O',
-        SelfMatchStrategy::CancelBoth => b'B',
-        SelfMatchStrategy::Decrement => b'D',
+        SelfMatchStrategy::CancelNewest => AiqStrategy::CANCEL_NEWEST,
+        SelfMatchStrategy::CancelOldest => AiqStrategy::CANCEL_OLDEST,
+        SelfMatchStrategy::CancelBoth => AiqStrategy::CANCEL_BOTH,
+        SelfMatchStrategy::Decrement => AiqStrategy::DECREMENT,
     }
 }

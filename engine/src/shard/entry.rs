@@ -4,7 +4,8 @@
 use super::encoder::{Attributes, Echo};
 use super::instrument::Instrument;
 use super::risk::{self, Candidate, Level};
-use super::{Outputs, Shard};
+use super::trader::FirmIndex;
+use super::{Outputs, Shard, Turn};
 use crate::inputs::RiskConfig;
 use book::{
     CrossType, MARKET_PRICE, NewOrder, OrderKey, OrderView, Reject, ReplaceOrder, ReplaceOutcome, SelfMatch,
@@ -12,7 +13,7 @@ use book::{
 };
 use wire::ouch::inbound::{EnterOrderView, ReplaceOrderView};
 use wire::ouch::outbound::OrderRejected;
-use wire::ouch::{self, Appendage, cross_type, display, reject_reason, side, tag, time_in_force};
+use wire::ouch::{self, AiqStrategy, Appendage, RejectReason, cross_type, display, side, tag, time_in_force};
 
 /// Good-till-time orders live less than a day (tag 15).
 const SECONDS_PER_DAY: u32 = 86_400;
@@ -43,8 +44,7 @@ impl Shard {
         &mut self,
         session: u32,
         order: &EnterOrderView<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let channel = order.appendage().get_u8(tag::USER_REF_IDX).unwrap_or(0);
         let user_ref = order.user_ref_num();
@@ -53,19 +53,21 @@ impl Shard {
             return;
         }
         let key = OrderKey::new(session, channel, user_ref);
-        let taken = self.new_order(key, order, timestamp_ns).and_then(|new| {
+        let taken = self.new_order(key, order, turn.timestamp_ns).and_then(|new| {
             let echo = Echo {
                 time_in_force: order.time_in_force(),
                 cl_ord_id: order.cl_ord_id(),
                 appendage: order.appendage(),
                 attribution_changed: false,
             };
-            let (market, mut encoder) = self.encoder(timestamp_ns, out);
+            let (market, mut encoder) = self.encoder(turn);
             encoder.echo = echo;
-            market.enter(&new, &mut encoder).map_err(reject_code)
+            let entered = market.enter(&new, &mut encoder).map_err(reject_code);
+            debug_assert!(market.best_is_sound(new.instrument), "after {new:?}");
+            entered
         });
         if let Err(reason) = taken {
-            self.reject(key, reason, order.cl_ord_id(), timestamp_ns, out);
+            self.reject(key, reason, order.cl_ord_id(), turn);
         }
     }
 
@@ -75,21 +77,21 @@ impl Shard {
         key: OrderKey,
         order: &EnterOrderView<'_>,
         timestamp_ns: u64,
-    ) -> Result<NewOrder, u16> {
+    ) -> Result<NewOrder, RejectReason> {
         let session = key.party.owner();
         let firm = self.may_enter(session, timestamp_ns)?;
         let side = parse_side(order.side())?;
-        let instrument_id = self.symbols.get(&order.symbol()).ok_or(reject_reason::INVALID_SYMBOL)?;
+        let instrument_id = self.symbols.get(&order.symbol()).ok_or(RejectReason::INVALID_SYMBOL)?;
         let instrument = self.instruments[instrument_id as usize];
         let appendage = order.appendage();
         let cross = parse_cross(order.cross_type())?;
         if !matches!(order.capacity(), b'A' | b'P' | b'R' | b'O') {
-            return Err(reject_reason::OTHER);
+            return Err(RejectReason::OTHER);
         }
         if !appendage.is_empty() {
             let named = appendage.get_alpha4(tag::FIRM).unwrap_or(*b"    ");
             if named != *b"    " && named != self.firms[usize::from(firm)].name {
-                return Err(reject_reason::FIRM_NOT_AUTHORIZED);
+                return Err(RejectReason::FIRM_NOT_AUTHORIZED);
             }
         }
         let wording = Wording {
@@ -133,8 +135,7 @@ impl Shard {
         &mut self,
         session: u32,
         request: &ReplaceOrderView<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let appendage = request.appendage();
         let channel = appendage.get_u8(tag::USER_REF_IDX).unwrap_or(0);
@@ -153,12 +154,12 @@ impl Shard {
         let cl_ord_id = request.cl_ord_id();
         // What stops the session or the instrument leaves the original alone: rejected, and the number is used up.
         let allowed =
-            self.may_enter(session, timestamp_ns).and_then(|firm| may_trade(&instrument).map(|()| firm));
+            self.may_enter(session, turn.timestamp_ns).and_then(|firm| may_trade(&instrument).map(|()| firm));
         let firm = match allowed {
             Ok(firm) => firm,
             Err(reason) => {
                 self.traders[session as usize].take_user_ref(channel, user_ref);
-                return self.reject(key, reason, cl_ord_id, timestamp_ns, out);
+                return self.reject(key, reason, cl_ord_id, turn);
             }
         };
         let wording = Wording {
@@ -169,13 +170,13 @@ impl Shard {
             cross: parse_cross(attributes.cross_type).unwrap_or(CrossType::Continuous),
             appendage,
         };
-        let terms = match parse_terms(&wording, firm, &instrument, timestamp_ns) {
+        let terms = match parse_terms(&wording, firm, &instrument, turn.timestamp_ns) {
             Ok(terms) => terms,
-            Err(_) => return self.cancel_original(original, timestamp_ns, out),
+            Err(_) => return self.cancel_original(original, turn),
         };
         // The total of the chain is one of the details; limits on what it would expose come after.
         if request.quantity() == 0 || request.quantity() > instrument.max_quantity {
-            return self.cancel_original(original, timestamp_ns, out);
+            return self.cancel_original(original, turn);
         }
         // As it will meet the book, of which the original is then no part.
         let exposed = NewOrder {
@@ -192,7 +193,7 @@ impl Shard {
         let limits = self.within_limits(&exposed, &instrument, Some(&resting));
         if let Err(reason) = limits {
             self.traders[session as usize].take_user_ref(channel, user_ref);
-            return self.reject(key, reason, cl_ord_id, timestamp_ns, out);
+            return self.reject(key, reason, cl_ord_id, turn);
         }
         let replacement = ReplaceOrder {
             original,
@@ -212,7 +213,7 @@ impl Shard {
             }
             .pack(),
         };
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         let attributable = |letter| letter == display::ATTRIBUTABLE;
         encoder.echo = Echo {
             time_in_force: request.time_in_force(),
@@ -220,7 +221,9 @@ impl Shard {
             appendage,
             attribution_changed: attributable(attributes.display) != attributable(request.display()),
         };
-        match market.replace(&replacement, &mut encoder) {
+        let outcome = market.replace(&replacement, &mut encoder);
+        debug_assert!(market.best_is_sound(resting.instrument), "after {replacement:?}");
+        match outcome {
             ReplaceOutcome::Replaced => {
                 self.traders[session as usize].take_user_ref(channel, user_ref);
             }
@@ -228,32 +231,32 @@ impl Shard {
             ReplaceOutcome::Ignored | ReplaceOutcome::OriginalCancelled(_) => {}
             ReplaceOutcome::Refused(reason) => {
                 self.traders[session as usize].take_user_ref(channel, user_ref);
-                self.reject(key, reject_code(reason), cl_ord_id, timestamp_ns, out);
+                self.reject(key, reject_code(reason), cl_ord_id, turn);
             }
         }
     }
 
     /// A replacement with invalid details: "original is cancelled, number not consumed".
-    fn cancel_original(&mut self, original: OrderKey, timestamp_ns: u64, out: &mut impl Outputs) {
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+    fn cancel_original(&mut self, original: OrderKey, turn: &mut Turn<'_, impl Outputs>) {
+        let (market, mut encoder) = self.encoder(turn);
         market.cancel(original, 0, &mut encoder);
     }
 
     /// Whether the session may enter orders now; counts the message against the rates. Returns its firm.
     #[inline]
-    fn may_enter(&mut self, session: u32, timestamp_ns: u64) -> Result<u16, u16> {
+    fn may_enter(&mut self, session: u32, timestamp_ns: u64) -> Result<FirmIndex, RejectReason> {
         let trader = &mut self.traders[session as usize];
         let firm = &mut self.firms[usize::from(trader.firm)];
         let within_rate = trader.exposure.count_message(timestamp_ns, trader.risk.max_messages_per_second);
         let within_firm_rate = firm.exposure.count_message(timestamp_ns, firm.risk.max_messages_per_second);
         if !within_rate || !within_firm_rate {
-            return Err(reject_reason::RISK_PORT_MESSAGE_RATE_RESTRICTION);
+            return Err(RejectReason::RISK_PORT_MESSAGE_RATE_RESTRICTION);
         }
         if trader.killed || firm.killed || self.killed || trader.drop_copy {
-            return Err(reject_reason::FIRM_NOT_AUTHORIZED);
+            return Err(RejectReason::FIRM_NOT_AUTHORIZED);
         }
         if trader.disabled {
-            return Err(reject_reason::OTHER);
+            return Err(RejectReason::OTHER);
         }
         Ok(trader.firm)
     }
@@ -265,21 +268,21 @@ impl Shard {
         order: &NewOrder,
         instrument: &Instrument,
         replaced: Option<&OrderView>,
-    ) -> Result<(), u16> {
+    ) -> Result<(), RejectReason> {
         if order.quantity > instrument.max_quantity {
-            return Err(reject_reason::INVALID_QUANTITY);
+            return Err(RejectReason::INVALID_QUANTITY);
         }
         let trader = &self.traders[order.key.party.owner() as usize];
         let firm = &self.firms[usize::from(trader.firm)];
         if firm.is_restricted(order.instrument) {
-            return Err(reject_reason::RISK_RESTRICTED_STOCK);
+            return Err(RejectReason::RISK_RESTRICTED_STOCK);
         }
         let market = order.price == MARKET_PRICE;
         let limit_price = if market { 0 } else { order.price };
         if instrument.collar_basis_points != 0
             && aggressive_beyond_collar(order.side, limit_price, instrument)
         {
-            return Err(reject_reason::RISK_MARKET_IMPACT);
+            return Err(RejectReason::RISK_MARKET_IMPACT);
         }
         if trader.risk == RiskConfig::default() && firm.risk == RiskConfig::default() {
             return Ok(());
@@ -319,15 +322,18 @@ impl Shard {
     pub(super) fn reject(
         &mut self,
         key: OrderKey,
-        reason: u16,
+        reason: RejectReason,
         cl_ord_id: [u8; 14],
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         self.counters.rejects += 1;
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
-        let message =
-            OrderRejected { timestamp: encoder.time_of_day, user_ref_num: key.user_ref, reason, cl_ord_id };
+        let (_, mut encoder) = self.encoder(turn);
+        let message = OrderRejected {
+            timestamp: encoder.time_of_day,
+            user_ref_num: key.user_ref,
+            reason: reason.code(),
+            cl_ord_id,
+        };
         let channel = super::encoder::ChannelAppendage::of(key.party);
         encoder.send(key.party.owner(), |out| message.write(channel.bytes(), out));
     }
@@ -342,43 +348,43 @@ fn aggressive_beyond_collar(side: Side, price: u64, instrument: &Instrument) -> 
 }
 
 #[inline]
-fn may_trade(instrument: &Instrument) -> Result<(), u16> {
+fn may_trade(instrument: &Instrument) -> Result<(), RejectReason> {
     match instrument.state {
-        TradingState::Closed => Err(reject_reason::DESTINATION_CLOSED),
-        TradingState::Halted => Err(reject_reason::HALTED),
+        TradingState::Closed => Err(RejectReason::DESTINATION_CLOSED),
+        TradingState::Halted => Err(RejectReason::HALTED),
         TradingState::PreOpen | TradingState::Open | TradingState::Auction => Ok(()),
     }
 }
 
 #[inline]
-pub(super) fn parse_side(code: u8) -> Result<Side, u16> {
+pub(super) fn parse_side(code: u8) -> Result<Side, RejectReason> {
     match code {
         side::BUY => Ok(Side::Buy),
         side::SELL => Ok(Side::Sell),
         side::SELL_SHORT => Ok(Side::SellShort),
         side::SELL_SHORT_EXEMPT => Ok(Side::SellShortExempt),
-        _ => Err(reject_reason::INVALID_SIDE),
+        _ => Err(RejectReason::INVALID_SIDE),
     }
 }
 
 #[inline]
-fn parse_cross(code: u8) -> Result<CrossType, u16> {
+fn parse_cross(code: u8) -> Result<CrossType, RejectReason> {
     match code {
         cross_type::CONTINUOUS => Ok(CrossType::Continuous),
         cross_type::OPENING => Ok(CrossType::Opening),
         cross_type::CLOSING => Ok(CrossType::Closing),
-        cross_type::RETAIL => Err(reject_reason::RETAIL_NOT_ALLOWED),
-        _ => Err(reject_reason::INVALID_CROSS_ORDER),
+        cross_type::RETAIL => Err(RejectReason::RETAIL_NOT_ALLOWED),
+        _ => Err(RejectReason::INVALID_CROSS_ORDER),
     }
 }
 
 #[inline]
 fn parse_terms(
     wording: &Wording<'_>,
-    firm: u16,
+    firm: FirmIndex,
     instrument: &Instrument,
     timestamp_ns: u64,
-) -> Result<Terms, u16> {
+) -> Result<Terms, RejectReason> {
     let market = matches!(wording.price, ouch::MARKET_PRICE | ouch::MARKET_PRICE_DOLLARS);
     let price = if market {
         MARKET_PRICE
@@ -386,18 +392,18 @@ fn parse_terms(
         || wording.price > ouch::MAX_PRICE
         || !wording.price.is_multiple_of(instrument.tick)
     {
-        return Err(reject_reason::INVALID_PRICE);
+        return Err(RejectReason::INVALID_PRICE);
     } else {
         wording.price
     };
     let hidden = match wording.display {
         display::VISIBLE | display::ATTRIBUTABLE => false,
         display::HIDDEN => true,
-        _ => return Err(reject_reason::INVALID_DISPLAY),
+        _ => return Err(RejectReason::INVALID_DISPLAY),
     };
     // A sweep order tells other venues apart; on the only venue it is an ordinary order.
     if !matches!(wording.inter_market_sweep, b'Y' | b'N') {
-        return Err(reject_reason::OTHER);
+        return Err(RejectReason::OTHER);
     }
     let time_in_force = match wording.time_in_force {
         // A market order takes what there is: it has no price to rest at. In an auction it waits for the cross.
@@ -409,12 +415,12 @@ fn parse_terms(
         time_in_force::GTT => {
             let seconds = wording.appendage.get_u32(tag::EXPIRE_TIME).unwrap_or(0);
             if seconds == 0 || seconds >= SECONDS_PER_DAY {
-                return Err(reject_reason::OTHER);
+                return Err(RejectReason::OTHER);
             }
             TimeInForce::GoodTill(super::second_of(timestamp_ns).saturating_add(seconds))
         }
-        time_in_force::AFTER_HOURS => return Err(reject_reason::RISK_POST_MARKET_NOT_ALLOWED),
-        _ => return Err(reject_reason::OTHER),
+        time_in_force::AFTER_HOURS => return Err(RejectReason::RISK_POST_MARKET_NOT_ALLOWED),
+        _ => return Err(RejectReason::OTHER),
     };
     let mut terms = Terms {
         price,
@@ -433,7 +439,11 @@ fn parse_terms(
 
 /// The elements of the appendage that change how an order matches, in one pass. Those that Pitlane does not offer are
 /// rejected, as an order that did not ask for them would trade differently.
-fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) -> Result<(), u16> {
+fn parse_instructions(
+    appendage: Appendage<'_>,
+    firm: FirmIndex,
+    terms: &mut Terms,
+) -> Result<(), RejectReason> {
     let (mut strategy, mut group) = (None, None);
     let mut disabled = false;
     for (tag, value) in appendage {
@@ -445,36 +455,36 @@ fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) ->
             tag::POST_ONLY => match first {
                 b'P' => terms.post_only = true,
                 b'N' => {}
-                _ => return Err(reject_reason::OTHER),
+                _ => return Err(RejectReason::OTHER),
             },
             tag::PRICE_TYPE => match first {
                 b'L' => {}
-                b'P' | b'M' | b'R' | b'Q' | b'm' => return Err(reject_reason::PEGGING_NOT_ALLOWED),
-                _ => return Err(reject_reason::INVALID_PEG_TYPE),
+                b'P' | b'M' | b'R' | b'Q' | b'm' => return Err(RejectReason::PEGGING_NOT_ALLOWED),
+                _ => return Err(RejectReason::INVALID_PEG_TYPE),
             },
-            tag::PEG_OFFSET if number != 0 => return Err(reject_reason::PEGGING_NOT_ALLOWED),
+            tag::PEG_OFFSET if number != 0 => return Err(RejectReason::PEGGING_NOT_ALLOWED),
             tag::DISCRETION_PRICE | tag::DISCRETION_PEG_OFFSET if number != 0 => {
-                return Err(reject_reason::PEGGING_NOT_ALLOWED);
+                return Err(RejectReason::PEGGING_NOT_ALLOWED);
             }
-            tag::DISCRETION_PRICE_TYPE => return Err(reject_reason::PEGGING_NOT_ALLOWED),
-            tag::RANDOM_RESERVES if number != 0 => return Err(reject_reason::INVALID_MAX_FLOOR),
-            tag::CUSTOMER_TYPE if !matches!(first, b'R' | b'N' | b' ') => return Err(reject_reason::OTHER),
-            tag::TRADE_NOW if !matches!(first, b'N' | b' ') => return Err(reject_reason::OTHER),
+            tag::DISCRETION_PRICE_TYPE => return Err(RejectReason::PEGGING_NOT_ALLOWED),
+            tag::RANDOM_RESERVES if number != 0 => return Err(RejectReason::INVALID_MAX_FLOOR),
+            tag::CUSTOMER_TYPE if !matches!(first, b'R' | b'N' | b' ') => return Err(RejectReason::OTHER),
+            tag::TRADE_NOW if !matches!(first, b'N' | b' ') => return Err(RejectReason::OTHER),
             tag::HANDLE_INST => match first {
                 b' ' => {}
-                b'I' => return Err(reject_reason::INVALID_CROSS_ORDER),
-                b'O' | b'T' | b'Q' => return Err(reject_reason::RETAIL_NOT_ALLOWED),
-                _ => return Err(reject_reason::OTHER),
+                b'I' => return Err(RejectReason::INVALID_CROSS_ORDER),
+                b'O' | b'T' | b'Q' => return Err(RejectReason::RETAIL_NOT_ALLOWED),
+                _ => return Err(RejectReason::OTHER),
             },
-            tag::SHARES_LOCATED if !matches!(first, b'Y' | b'N') => return Err(reject_reason::OTHER),
-            // Nasdaq's letters of the firm's own level; other levels need owners of firms, which Pitlane does not know. B is Pitlane's.
-            tag::AIQ_STRATEGY => match first {
-                b'N' => disabled = true,
-                b'W' => strategy = Some(SelfMatchStrategy::CancelNewest),
-                b'O' => strategy = Some(SelfMatchStrategy::CancelOldest),
-                b'B' => strategy = Some(SelfMatchStrategy::CancelBoth),
-                b'D' => strategy = Some(SelfMatchStrategy::Decrement),
-                _ => return Err(reject_reason::INVALID_AIQ),
+            tag::SHARES_LOCATED if !matches!(first, b'Y' | b'N') => return Err(RejectReason::OTHER),
+            // Other levels need owners of firms, which Pitlane does not know.
+            tag::AIQ_STRATEGY => match AiqStrategy::from_code(first) {
+                Some(AiqStrategy::NONE) => disabled = true,
+                Some(AiqStrategy::CANCEL_NEWEST) => strategy = Some(SelfMatchStrategy::CancelNewest),
+                Some(AiqStrategy::CANCEL_OLDEST) => strategy = Some(SelfMatchStrategy::CancelOldest),
+                Some(AiqStrategy::CANCEL_BOTH) => strategy = Some(SelfMatchStrategy::CancelBoth),
+                Some(AiqStrategy::DECREMENT) => strategy = Some(SelfMatchStrategy::Decrement),
+                _ => return Err(RejectReason::INVALID_AIQ),
             },
             tag::AIQ_GROUP_ID => group = Some(number as u32),
             _ => {}
@@ -491,20 +501,20 @@ fn parse_instructions(appendage: Appendage<'_>, firm: u16, terms: &mut Terms) ->
 }
 
 /// OUCH appendix C for what the book refuses.
-fn reject_code(reject: Reject) -> u16 {
+fn reject_code(reject: Reject) -> RejectReason {
     match reject {
-        Reject::UnknownInstrument(_) => reject_reason::INVALID_SYMBOL,
-        Reject::Closed => reject_reason::DESTINATION_CLOSED,
-        Reject::InvalidQuantity(_) => reject_reason::INVALID_QUANTITY,
-        Reject::InvalidPrice(_) => reject_reason::INVALID_PRICE,
-        Reject::InvalidMaxFloor(_) => reject_reason::INVALID_MAX_FLOOR,
-        Reject::InvalidMinQuantity(_) => reject_reason::INVALID_MIN_QUANTITY,
-        Reject::InvalidCross => reject_reason::INVALID_CROSS_ORDER,
-        Reject::InvalidExpiry(_) => reject_reason::OTHER,
-        Reject::ShareOfOrders(_) | Reject::ShareOfLevels(_) => reject_reason::SHARES_EXCEED_THRESHOLD,
+        Reject::UnknownInstrument(_) => RejectReason::INVALID_SYMBOL,
+        Reject::Closed => RejectReason::DESTINATION_CLOSED,
+        Reject::InvalidQuantity(_) => RejectReason::INVALID_QUANTITY,
+        Reject::InvalidPrice(_) => RejectReason::INVALID_PRICE,
+        Reject::InvalidMaxFloor(_) => RejectReason::INVALID_MAX_FLOOR,
+        Reject::InvalidMinQuantity(_) => RejectReason::INVALID_MIN_QUANTITY,
+        Reject::InvalidCross => RejectReason::INVALID_CROSS_ORDER,
+        Reject::InvalidExpiry(_) => RejectReason::OTHER,
+        Reject::ShareOfOrders(_) | Reject::ShareOfLevels(_) => RejectReason::SHARES_EXCEED_THRESHOLD,
         Reject::UnknownOwner(_)
         | Reject::DuplicateKey(_)
         | Reject::OrdersExhausted
-        | Reject::LevelsExhausted => reject_reason::PROCESSING_ERROR,
+        | Reject::LevelsExhausted => RejectReason::PROCESSING_ERROR,
     }
 }

@@ -75,8 +75,12 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::would_apply`] for messages: the order path.
+    ///
+    /// # Errors
+    /// The reason why not.
     #[inline]
-    pub(super) fn would_take(&self, messages: &Messages<'_>) -> Result<(), ApplyError> {
+    pub fn would_take(&self, messages: &Messages<'_>) -> Result<(), ApplyError> {
         let session = messages.session;
         let trader = self.traders.get(session as usize).ok_or(ApplyError::UnknownSession(session))?;
         let (found, expected) = (messages.first_sequence, trader.next_upstream);

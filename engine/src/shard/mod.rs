@@ -62,6 +62,12 @@ impl Outputs for () {
     fn feed(&mut self, _: impl FnOnce(&mut [u8]) -> usize) {}
 }
 
+/// One input's time, and where what comes of it goes.
+struct Turn<'a, O: Outputs> {
+    timestamp_ns: u64,
+    out: &'a mut O,
+}
+
 /// What a shard has seen, for metrics. Not part of its state: a replay counts anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -183,8 +189,9 @@ impl Shard {
             return self.messages(messages, timestamp_ns, out);
         }
         self.would_apply(input)?;
-        self.pass_time(timestamp_ns, out);
-        self.control(input, timestamp_ns, out);
+        let turn = &mut Turn { timestamp_ns, out };
+        self.pass_time(turn);
+        self.control(input, turn);
         Ok(())
     }
 
@@ -200,43 +207,43 @@ impl Shard {
         out: &mut impl Outputs,
     ) -> Result<(), ApplyError> {
         self.would_take(messages)?;
+        let turn = &mut Turn { timestamp_ns, out };
         let session = messages.session;
         self.traders[session as usize].next_upstream += u64::from(messages.count);
-        self.pass_time(timestamp_ns, out);
+        self.pass_time(turn);
         let mut rest = messages.blocks;
         if self.warming_pays(messages.count) {
             while !rest.is_empty() {
                 self.warm(session, rest);
                 for _ in 0..WARM_MAX {
                     let Some(message) = next_message(&mut rest) else { return Ok(()) };
-                    self.message(session, message, timestamp_ns, out);
+                    self.message(session, message, turn);
                 }
             }
             return Ok(());
         }
         while let Some(message) = next_message(&mut rest) {
-            self.message(session, message, timestamp_ns, out);
+            self.message(session, message, turn);
         }
         Ok(())
     }
 
     #[inline]
-    fn message(&mut self, session: SessionId, message: &[u8], timestamp_ns: u64, out: &mut impl Outputs) {
+    fn message(&mut self, session: SessionId, message: &[u8], turn: &mut Turn<'_, impl Outputs>) {
         self.counters.messages += 1;
         match Inbound::decode(message) {
-            Ok(Inbound::EnterOrder(order)) => self.enter(session, &order, timestamp_ns, out),
-            Ok(Inbound::CancelOrder(request)) => self.cancel(session, &request, timestamp_ns, out),
-            Ok(Inbound::ReplaceOrder(request)) => self.replace(session, &request, timestamp_ns, out),
-            Ok(Inbound::ModifyOrder(request)) => self.modify(session, &request, timestamp_ns, out),
-            Ok(Inbound::MassCancel(request)) => self.mass_cancel(session, &request, timestamp_ns, out),
+            Ok(Inbound::EnterOrder(order)) => self.enter(session, &order, turn),
+            Ok(Inbound::CancelOrder(request)) => self.cancel(session, &request, turn),
+            Ok(Inbound::ReplaceOrder(request)) => self.replace(session, &request, turn),
+            Ok(Inbound::ModifyOrder(request)) => self.modify(session, &request, turn),
+            Ok(Inbound::MassCancel(request)) => self.mass_cancel(session, &request, turn),
             Ok(Inbound::DisableOrderEntry(request)) => self.set_order_entry(
                 session,
                 request.user_ref_num(),
                 request.firm(),
                 request.appendage(),
                 false,
-                timestamp_ns,
-                out,
+                turn,
             ),
             Ok(Inbound::EnableOrderEntry(request)) => self.set_order_entry(
                 session,
@@ -244,11 +251,10 @@ impl Shard {
                 request.firm(),
                 request.appendage(),
                 true,
-                timestamp_ns,
-                out,
+                turn,
             ),
             Ok(Inbound::AccountQuery(request)) => {
-                self.account_query(session, request.appendage(), timestamp_ns, out);
+                self.account_query(session, request.appendage(), turn);
             }
             // It had its place in the sequence and that is all: a message that cannot be read has no number to answer to.
             Err(_) => self.counters.malformed_messages += 1,
@@ -257,16 +263,12 @@ impl Shard {
 
     /// The book, and everything else as the sink of its events.
     #[inline]
-    fn encoder<'a, O: Outputs>(
-        &'a mut self,
-        timestamp_ns: u64,
-        out: &'a mut O,
-    ) -> (&'a mut Market, Encoder<'a, O>) {
-        let time_of_day = self.time_of_day(timestamp_ns);
+    fn encoder<'a, O: Outputs>(&'a mut self, turn: &'a mut Turn<'_, O>) -> (&'a mut Market, Encoder<'a, O>) {
+        let time_of_day = self.time_of_day(turn.timestamp_ns);
         (
             &mut self.market,
             Encoder {
-                out,
+                out: &mut *turn.out,
                 traders: &mut self.traders,
                 firms: &mut self.firms,
                 instruments: &self.instruments,
@@ -293,14 +295,14 @@ impl Shard {
 
     /// Ends orders whose time is over, before anything else can meet them.
     #[inline]
-    fn pass_time(&mut self, timestamp_ns: u64, out: &mut impl Outputs) {
+    fn pass_time(&mut self, turn: &mut Turn<'_, impl Outputs>) {
         // Whole seconds are what good-till-time orders count in.
-        if !self.is_later_second(timestamp_ns) {
+        if !self.is_later_second(turn.timestamp_ns) {
             return;
         }
-        let second = second_of(timestamp_ns);
+        let second = second_of(turn.timestamp_ns);
         self.expired_to = second;
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         market.expire(second, &mut encoder);
     }
 

@@ -3,7 +3,7 @@
 
 use super::encoder::Encoder;
 use super::trader::FirmIndex;
-use super::{Outputs, Shard, feed};
+use super::{Outputs, Shard, Turn, feed};
 use crate::inputs::Role;
 
 /// ITCH market participant states that arise here.
@@ -41,9 +41,9 @@ impl Shard {
     }
 
     /// Publishes what has changed since `before`; the registrations are the same.
-    pub(super) fn publish_changes(&mut self, before: &[Position], timestamp_ns: u64, out: &mut impl Outputs) {
+    pub(super) fn publish_changes(&mut self, before: &[Position], turn: &mut Turn<'_, impl Outputs>) {
         let after = self.positions();
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         for (_, position) in before.iter().zip(&after).filter(|(before, after)| before != after) {
             encoder.position(position);
         }
@@ -55,8 +55,7 @@ impl Shard {
         firm: FirmIndex,
         instrument: u32,
         role: Role,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let registered = &mut self.firms[usize::from(firm)].registered;
         let place = registered.binary_search_by_key(&instrument, |&(instrument, _)| instrument);
@@ -77,7 +76,7 @@ impl Shard {
                 self.position(firm, instrument, primary)
             }
         };
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         encoder.position(&position);
     }
 }

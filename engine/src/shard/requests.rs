@@ -2,13 +2,13 @@
 
 use super::encoder::{ChannelAppendage, Echo};
 use super::entry::parse_side;
-use super::{Outputs, Shard};
+use super::{Outputs, Shard, Turn};
 use book::{CancelReason, MassCancel, OrderKey};
 use wire::ouch::inbound::{CancelOrderView, MassCancelView, ModifyOrderView};
 use wire::ouch::outbound::{
     AccountQueryResponse, DisableOrderEntryResponse, EnableOrderEntryResponse, MassCancelResponse,
 };
-use wire::ouch::{Appendage, AppendageBuilder, reject_reason, tag};
+use wire::ouch::{Appendage, AppendageBuilder, RejectReason, tag};
 
 const BLANK_FIRM: [u8; 4] = [b' '; 4];
 const BLANK_SYMBOL: [u8; 8] = [b' '; 8];
@@ -23,11 +23,10 @@ impl Shard {
         &mut self,
         session: u32,
         request: &CancelOrderView<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let key = OrderKey::new(session, channel_of(request.appendage()), request.user_ref_num());
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         if !market.cancel(key, request.quantity(), &mut encoder) {
             self.counters.superfluous_cancels += 1;
         }
@@ -37,15 +36,14 @@ impl Shard {
         &mut self,
         session: u32,
         request: &ModifyOrderView<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let key = OrderKey::new(session, channel_of(request.appendage()), request.user_ref_num());
         let Ok(side) = parse_side(request.side()) else {
             self.counters.superfluous_cancels += 1;
             return;
         };
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         encoder.echo = Echo { appendage: request.appendage(), ..Echo::NONE };
         if !market.modify(key, side, request.quantity(), &mut encoder) {
             self.counters.superfluous_cancels += 1;
@@ -57,8 +55,7 @@ impl Shard {
         &mut self,
         session: u32,
         request: &MassCancelView<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let appendage = request.appendage();
         let channel = channel_of(appendage);
@@ -70,15 +67,15 @@ impl Shard {
         let side = appendage.get_u8(tag::SIDE).map(parse_side).transpose();
         let instrument = match request.symbol() {
             BLANK_SYMBOL => Ok(None),
-            symbol => self.symbols.get(&symbol).map(Some).ok_or(reject_reason::INVALID_SYMBOL),
+            symbol => self.symbols.get(&symbol).map(Some).ok_or(RejectReason::INVALID_SYMBOL),
         };
         let (side, instrument) = match (side, instrument, self.is_own_firm(session, request.firm())) {
             (Ok(side), Ok(instrument), true) => (side, instrument),
             (_, _, false) => {
-                return self.reject(key, reject_reason::FIRM_NOT_AUTHORIZED, [b' '; 14], timestamp_ns, out);
+                return self.reject(key, RejectReason::FIRM_NOT_AUTHORIZED, [b' '; 14], turn);
             }
             (Err(reason), ..) | (_, Err(reason), _) => {
-                return self.reject(key, reason, [b' '; 14], timestamp_ns, out);
+                return self.reject(key, reason, [b' '; 14], turn);
             }
         };
         let filter = MassCancel {
@@ -88,7 +85,7 @@ impl Shard {
             group_id: appendage.get_u16(tag::GROUP_ID).filter(|&group| group != 0),
             channel: appendage.get_u8(tag::USER_REF_IDX),
         };
-        let (market, mut encoder) = self.encoder(timestamp_ns, out);
+        let (market, mut encoder) = self.encoder(turn);
         let answer = MassCancelResponse {
             timestamp: encoder.time_of_day,
             user_ref_num: request.user_ref_num(),
@@ -110,8 +107,7 @@ impl Shard {
         firm: [u8; 4],
         appendage: Appendage<'_>,
         enable: bool,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let channel = channel_of(appendage);
         if !self.traders[session as usize].take_user_ref(channel, user_ref_num) {
@@ -120,10 +116,10 @@ impl Shard {
         }
         if !self.is_own_firm(session, firm) {
             let key = OrderKey::new(session, channel, user_ref_num);
-            return self.reject(key, reject_reason::FIRM_NOT_AUTHORIZED, [b' '; 14], timestamp_ns, out);
+            return self.reject(key, RejectReason::FIRM_NOT_AUTHORIZED, [b' '; 14], turn);
         }
         self.traders[session as usize].disabled = !enable;
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         let timestamp = encoder.time_of_day;
         let channel = ChannelAppendage::for_channel(channel);
         encoder.send(session, |out| {
@@ -140,15 +136,14 @@ impl Shard {
         &mut self,
         session: u32,
         appendage: Appendage<'_>,
-        timestamp_ns: u64,
-        out: &mut impl Outputs,
+        turn: &mut Turn<'_, impl Outputs>,
     ) {
         let channel = channel_of(appendage);
         let last = self.traders[session as usize].last_user_ref[usize::from(channel)];
         // The first version of the rules offered the last number again.
         let used_up = if self.rules.version >= 2 { 0 } else { u32::MAX };
         let next_user_ref_num = last.checked_add(1).unwrap_or(used_up);
-        let (_, mut encoder) = self.encoder(timestamp_ns, out);
+        let (_, mut encoder) = self.encoder(turn);
         let answer = AccountQueryResponse { timestamp: encoder.time_of_day, next_user_ref_num };
         let channel = ChannelAppendage::for_channel(channel);
         encoder.send(session, |out| answer.write(channel.bytes(), out));

@@ -1,8 +1,8 @@
 //! Pre-trade limits of a session or a firm and what is counted against them. Not the order's own validity: that is
 //! `order_entry`. All arithmetic is on integers and saturates: a sum too large for 64 bits is above any limit.
 
-use crate::config::RiskConfig;
-use wire::ouch::reject_reason;
+use crate::inputs::RiskConfig;
+use wire::ouch::RejectReason;
 
 /// What a session or firm has open and how fast it sends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +30,7 @@ impl Exposure {
 
     #[inline]
     pub fn remove(&mut self) {
+        debug_assert!(self.open_orders > 0, "an order that ends was counted when it began");
         self.open_orders = self.open_orders.saturating_sub(1);
     }
 
@@ -72,32 +73,37 @@ pub enum Level {
 
 /// The reason to reject `order`, if a limit is exceeded. Limits of zero are not checked.
 #[inline]
-pub fn check(limits: &RiskConfig, exposure: &Exposure, order: &Candidate, level: Level) -> Result<(), u16> {
+pub fn check(
+    limits: &RiskConfig,
+    exposure: &Exposure,
+    order: &Candidate,
+    level: Level,
+) -> Result<(), RejectReason> {
     if limits.max_order_quantity != 0 && order.quantity > limits.max_order_quantity {
-        return Err(reject_reason::RISK_MAX_QUANTITY_EXCEEDED);
+        return Err(RejectReason::RISK_MAX_QUANTITY_EXCEEDED);
     }
     if limits.max_order_notional != 0 && order.value > limits.max_order_notional {
         return Err(match level {
-            Level::Session => reject_reason::RISK_SINGLE_ORDER_NOTIONAL_EXCEEDED,
-            Level::Firm => reject_reason::EXCEEDS_MAXIMUM_ALLOWED_NOTIONAL_VALUE,
+            Level::Session => RejectReason::RISK_SINGLE_ORDER_NOTIONAL_EXCEEDED,
+            Level::Firm => RejectReason::EXCEEDS_MAXIMUM_ALLOWED_NOTIONAL_VALUE,
         });
     }
     if limits.collar_basis_points != 0
         && outside_collar(order.price, order.reference_price, limits.collar_basis_points)
     {
-        return Err(reject_reason::RISK_FAT_FINGER);
+        return Err(RejectReason::RISK_FAT_FINGER);
     }
     if limits.max_open_orders != 0
         && exposure.open_orders - u32::from(order.frees_order && exposure.open_orders > 0)
             >= limits.max_open_orders
     {
-        return Err(reject_reason::SHARES_EXCEED_THRESHOLD);
+        return Err(RejectReason::SHARES_EXCEED_THRESHOLD);
     }
     if limits.max_gross_exposure != 0
         && exposure.gross.saturating_sub(order.released).saturating_add(order.value)
             > limits.max_gross_exposure
     {
-        return Err(reject_reason::RISK_AGGREGATE_EXPOSURE_EXCEEDED);
+        return Err(RejectReason::RISK_AGGREGATE_EXPOSURE_EXCEEDED);
     }
     Ok(())
 }
@@ -130,15 +136,15 @@ mod tests {
         let cases = [
             (
                 RiskConfig { max_order_quantity: 99, ..RiskConfig::default() },
-                reject_reason::RISK_MAX_QUANTITY_EXCEEDED,
+                RejectReason::RISK_MAX_QUANTITY_EXCEEDED,
             ),
             (
                 RiskConfig { max_order_notional: 999_999, ..RiskConfig::default() },
-                reject_reason::RISK_SINGLE_ORDER_NOTIONAL_EXCEEDED,
+                RejectReason::RISK_SINGLE_ORDER_NOTIONAL_EXCEEDED,
             ),
             (
                 RiskConfig { max_gross_exposure: 999_999, ..RiskConfig::default() },
-                reject_reason::RISK_AGGREGATE_EXPOSURE_EXCEEDED,
+                RejectReason::RISK_AGGREGATE_EXPOSURE_EXCEEDED,
             ),
         ];
         for (limits, reason) in cases {
@@ -161,7 +167,7 @@ mod tests {
         let exposure = Exposure { open_orders: 2, ..Exposure::default() };
         assert_eq!(
             check(&limits, &exposure, &ORDER, Level::Firm),
-            Err(reject_reason::SHARES_EXCEED_THRESHOLD)
+            Err(RejectReason::SHARES_EXCEED_THRESHOLD)
         );
         let replace = Candidate { frees_order: true, ..ORDER };
         assert_eq!(check(&limits, &exposure, &replace, Level::Firm), Ok(()));

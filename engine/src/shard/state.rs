@@ -6,7 +6,7 @@ use super::instrument::{Instrument, SymbolTable};
 use super::risk::Exposure;
 use super::trader::{CHANNELS, Firm, Trader};
 use super::{Shard, ShardCounters};
-use crate::config::RiskConfig;
+use crate::inputs::RiskConfig;
 use crate::inputs::{Genesis, Input, MAX_ENCODED, Rules, kind};
 use book::{CrossKind, Market, TradingState, WarmList};
 

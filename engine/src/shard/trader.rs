@@ -2,7 +2,7 @@
 //! and timers are the session's, and are not journaled.
 
 use super::risk::Exposure;
-use crate::config::RiskConfig;
+use crate::inputs::RiskConfig;
 use crate::inputs::{SessionId, SessionOpened};
 
 /// Order-flow channels of a session (OUCH tag 28 is one byte).

@@ -268,7 +268,7 @@ fn named(prefix: &str, sources: &[&str]) -> BTreeSet<String> {
 #[test]
 fn the_table_has_every_code_that_the_engine_gives_and_no_other() {
     let documented: BTreeSet<String> = rows().iter().map(|row| constant(row.reason)).collect();
-    assert_eq!(documented, named("reject_reason::", &SOURCES));
+    assert_eq!(documented, named("RejectReason::", &SOURCES));
 }
 
 #[test]

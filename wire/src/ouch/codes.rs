@@ -18,6 +18,34 @@ macro_rules! codes {
     };
 }
 
+/// As `codes!`, and a type that has these values and no other.
+macro_rules! typed_codes {
+    ($(#[$doc:meta])* $module:ident $name:ident: $type:ty { $( $value:literal $constant:ident $words:literal; )* }) => {
+        codes! { $(#[$doc])* $module: $type { $( $value $constant $words; )* } }
+
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name($type);
+
+        impl $name {
+            $( #[doc = $words] pub const $constant: Self = Self($value); )*
+
+            /// `None` for a value that is not listed.
+            pub const fn from_code(code: $type) -> Option<Self> {
+                match code {
+                    $( $value => Some(Self::$constant), )*
+                    _ => None,
+                }
+            }
+
+            /// The value on the wire.
+            pub const fn code(self) -> $type {
+                self.0
+            }
+        }
+    };
+}
+
 codes! {
     /// Side of an order.
     side: u8 {
@@ -151,9 +179,20 @@ codes! {
     }
 }
 
-codes! {
+typed_codes! {
+    /// What happens when orders of one group meet (tag 29): Nasdaq's letters of the firm's own level; B is Pitlane's.
+    aiq_strategy AiqStrategy: u8 {
+        b'N' NONE "None";
+        b'W' CANCEL_NEWEST "Cancel the newest";
+        b'O' CANCEL_OLDEST "Cancel the oldest";
+        b'B' CANCEL_BOTH "Cancel both";
+        b'D' DECREMENT "Decrement both";
+    }
+}
+
+typed_codes! {
     /// Why an order was rejected (appendix C).
-    reject_reason: u16 {
+    reject_reason RejectReason: u16 {
         0x0001 QUOTE_UNAVAILABLE "Quote Unavailable";
         0x0002 DESTINATION_CLOSED "Destination Closed";
         0x0003 INVALID_DISPLAY "Invalid Display";

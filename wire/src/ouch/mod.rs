@@ -11,8 +11,8 @@ pub mod tags;
 
 pub use appendage::{Appendage, AppendageBuilder};
 pub use codes::{
-    broken_trade_reason, cancel_reason, capacity, cross_type, display, event_code, liquidity, order_state,
-    reject_reason, restate_reason, side, time_in_force,
+    AiqStrategy, RejectReason, aiq_strategy, broken_trade_reason, cancel_reason, capacity, cross_type,
+    display, event_code, liquidity, order_state, reject_reason, restate_reason, side, time_in_force,
 };
 pub use inbound::Inbound;
 pub use outbound::Outbound;

@@ -6,7 +6,6 @@
 //! price displayed orders and orders for this auction by time, then hidden orders. Self-match prevention does not apply:
 //! the volume is fixed before anyone knows who meets whom.
 
-use crate::ladder::NIL;
 use crate::market::{MARKET_KEY, Market, own_key};
 use crate::sink::{Cross, CrossExecution, Sink};
 use crate::types::{CancelReason, CrossKind, PRICE_MAX, Side, TradingState};
@@ -228,9 +227,9 @@ impl Market {
 
     fn market_quantity(&self, on: Participants) -> u64 {
         on.cross.map_or(0, |ladder| {
-            let ladder = &self.ladders[ladder];
+            let ladder = self.ladder(ladder);
             if ladder.best_key() == MARKET_KEY {
-                self.levels.get(ladder.best_level()).open_quantity
+                self.levels.get(ladder.best_level()).open_quantity()
             } else {
                 0
             }
@@ -240,7 +239,7 @@ impl Market {
     /// The best tick among limit orders.
     fn best_limit(&self, on: Participants) -> Option<u32> {
         let keys = on.ladders().filter_map(|ladder| {
-            self.ladders[ladder].at_or_after(&self.nodes, MARKET_KEY + 1).map(|(key, _)| key)
+            self.ladder(ladder).at_or_after(&self.nodes, MARKET_KEY + 1).map(|(key, _)| key)
         });
         keys.min().map(|key| own_key(on.side, key))
     }
@@ -249,7 +248,7 @@ impl Market {
     fn next_tick(&self, on: Participants, from: u32) -> Option<(u32, u64)> {
         let mut found: Option<(u32, u64)> = None;
         for ladder in on.ladders() {
-            let ladder = &self.ladders[ladder];
+            let ladder = self.ladder(ladder);
             let hit = if on.side.is_buy() {
                 ladder
                     .at_or_before(&self.nodes, own_key(Side::Buy, from))
@@ -258,7 +257,7 @@ impl Market {
                 ladder.at_or_after(&self.nodes, from.max(MARKET_KEY + 1))
             };
             let Some((key, level)) = hit else { continue };
-            let (tick, quantity) = (own_key(on.side, key), self.levels.get(level).open_quantity);
+            let (tick, quantity) = (own_key(on.side, key), self.levels.get(level).open_quantity());
             found = match found {
                 Some((best, sum)) if best == tick => Some((tick, sum + quantity)),
                 Some((best, _)) if best < tick => found,
@@ -335,22 +334,23 @@ impl Market {
     /// The order of one side that trades next in an auction.
     fn auction_front(&self, on: Participants) -> Option<u32> {
         let best = |ladder: Option<usize>| {
-            let ladder = &self.ladders[ladder?];
-            (ladder.levels() > 0).then(|| (ladder.best_key(), self.levels.get(ladder.best_level())))
+            let ladder = self.ladder(ladder?);
+            (ladder.levels() > 0).then(|| (ladder.best_key(), ladder.best_level()))
         };
         match (best(on.book), best(on.cross)) {
             (None, None) => None,
-            (Some((_, level)), None) | (None, Some((_, level))) => Some(level.front()),
+            (Some((_, level)), None) | (None, Some((_, level))) => Some(self.levels.front(level)),
             (Some((book_key, book)), Some((cross_key, cross))) => {
                 let book_first = match book_key.cmp(&cross_key) {
                     core::cmp::Ordering::Less => true,
                     core::cmp::Ordering::Greater => false,
                     core::cmp::Ordering::Equal => {
                         let time = |handle: u32| self.orders.get(handle).order_ref;
-                        book.displayed.head != NIL && time(book.displayed.head) < time(cross.front())
+                        let displayed = self.levels.after(self.levels.ring(book, false));
+                        displayed.is_some_and(|front| time(front) < time(self.levels.front(cross)))
                     }
                 };
-                Some(if book_first { book.front() } else { cross.front() })
+                Some(self.levels.front(if book_first { book } else { cross }))
             }
         }
     }

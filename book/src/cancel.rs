@@ -1,22 +1,20 @@
 //! Shares leaving orders without a trade: cancel, modify, mass cancel, expiry.
 
-use crate::level::Level;
-use crate::lookup::Place;
 use crate::market::Market;
 use crate::order::{Flags, Order};
-use crate::sink::{Cancellation, Modification, Sink};
+use crate::sink::{Cancellation, Modification, OrderView, Sink};
 use crate::types::{CancelReason, MassCancel, OrderKey, Side};
 
 impl Market {
     /// Reduces an order to a new total size, executed shares included; 0 ends it. Keeps its place in the queue. Returns
     /// false, and does nothing, if there is no such live order or the total is no reduction.
-    #[inline]
+    #[inline(always)]
     pub fn cancel<S: Sink>(&mut self, key: OrderKey, total: u32, sink: &mut S) -> bool {
         self.cancel_because(key, total, CancelReason::User, sink)
     }
 
     /// [`Market::cancel`] for another reason than its owner's wish.
-    #[inline]
+    #[inline(never)]
     pub fn cancel_because<S: Sink>(
         &mut self,
         key: OrderKey,
@@ -24,11 +22,11 @@ impl Market {
         reason: CancelReason,
         sink: &mut S,
     ) -> bool {
-        let Some((handle, place)) = self.lookup.find(key) else { return false };
+        let Some(handle) = self.lookup.find(key) else { return false };
         let order = self.orders.get(handle);
         let keep = total.saturating_sub(order.executed);
         if keep == 0 {
-            self.end(handle, place, reason, sink);
+            self.end_here(handle, reason, sink);
             return true;
         }
         if keep >= order.open {
@@ -44,7 +42,7 @@ impl Market {
     /// Changes an order in place: a smaller total size (executed shares included; increases are ignored) and another kind of
     /// sale. Returns false, and does nothing, if there is no such live order or the side change is not among sales.
     pub fn modify<S: Sink>(&mut self, key: OrderKey, side: Side, total: u32, sink: &mut S) -> bool {
-        let Some((handle, place)) = self.lookup.find(key) else { return false };
+        let Some(handle) = self.lookup.find(key) else { return false };
         let order = self.orders.get_mut(handle);
         let old_side = order.flags.side();
         if side != old_side && (side.is_buy() || old_side.is_buy()) {
@@ -52,7 +50,7 @@ impl Market {
         }
         let keep = total.saturating_sub(order.executed);
         if keep == 0 {
-            self.end(handle, place, CancelReason::User, sink);
+            self.end(handle, CancelReason::User, sink);
             return true;
         }
         order.flags.set_side(side);
@@ -79,10 +77,8 @@ impl Market {
                 if handle == crate::ladder::NIL || !self.takes(filter, handle) {
                     continue;
                 }
-                if let Some((handle, place)) = self.lookup.find(self.orders.get(handle).key()) {
-                    self.end(handle, place, reason, sink);
-                    count += 1;
-                }
+                self.end(handle, reason, sink);
+                count += 1;
             }
         }
         count
@@ -118,10 +114,9 @@ impl Market {
     /// Cancels every order on a ladder, best first.
     pub(crate) fn clear_ladder<S: Sink>(&mut self, ladder: usize, reason: CancelReason, sink: &mut S) -> u32 {
         let mut count = 0;
-        while self.ladders[ladder].levels() > 0 {
-            let front = self.levels.get(self.ladders[ladder].best_level()).front();
-            let Some((handle, place)) = self.lookup.find(self.orders.get(front).key()) else { return count };
-            self.end(handle, place, reason, sink);
+        while self.ladder(ladder).levels() > 0 {
+            let front = self.levels.front(self.ladder(ladder).best_level());
+            self.end(front, reason, sink);
             count += 1;
         }
         count
@@ -133,34 +128,42 @@ impl Market {
     pub fn expire<S: Sink>(&mut self, second: u32, sink: &mut S) -> u32 {
         let mut count = 0;
         while let Some(handle) = self.wheel.due(second) {
-            let Some((handle, place)) = self.lookup.find(self.orders.get(handle).key()) else { return count };
-            self.end(handle, place, CancelReason::Timeout, sink);
+            self.end(handle, CancelReason::Timeout, sink);
             count += 1;
         }
         count
     }
 
     /// Ends a resting order and reports it.
-    #[inline]
-    pub(crate) fn end<S: Sink>(&mut self, handle: u32, place: Place, reason: CancelReason, sink: &mut S) {
-        let mut order = self.take_out(handle, place);
-        let (quantity, displayed_quantity) = (order.open, order.displayed);
-        (order.open, order.displayed) = (0, 0);
-        sink.cancelled(&Cancellation { order: order.view(), quantity, displayed_quantity, reason });
+    #[inline(never)]
+    pub(crate) fn end<S: Sink>(&mut self, handle: u32, reason: CancelReason, sink: &mut S) {
+        self.end_here(handle, reason, sink);
+    }
+
+    /// [`Market::end`] as part of its caller.
+    #[inline(always)]
+    fn end_here<S: Sink>(&mut self, handle: u32, reason: CancelReason, sink: &mut S) {
+        self.take_out(handle);
+        let order = self.orders.get(handle);
+        sink.cancelled(&Cancellation {
+            order: OrderView { open: 0, displayed: 0, ..order.view() },
+            quantity: order.open,
+            displayed_quantity: order.displayed,
+            reason,
+        });
     }
 
     /// Takes shares off a resting order, all of them if need be. Returns the order as it is then and how many of the shares
     /// had been shown.
-    pub(crate) fn reduce(&mut self, handle: u32, quantity: u32) -> (Order, u32) {
-        let order = *self.orders.get(handle);
+    pub(crate) fn reduce(&mut self, handle: u32, quantity: u32) -> (OrderView, u32) {
+        let order = self.orders.get(handle);
         if quantity < order.open {
             let displayed = self.shrink(handle, quantity);
-            return (*self.orders.get(handle), displayed);
+            return (self.orders.get(handle).view(), displayed);
         }
-        if let Some((handle, place)) = self.lookup.find(order.key()) {
-            self.take_out(handle, place);
-        }
-        (Order { open: 0, displayed: 0, ..order }, order.displayed)
+        let (view, displayed) = (order.view(), order.displayed);
+        self.take_out(handle);
+        (OrderView { open: 0, displayed: 0, ..view }, displayed)
     }
 
     /// Takes fewer shares than are open off a resting order: from the reserve first. Returns how many had been shown.
@@ -171,9 +174,7 @@ impl Market {
         let displayed = quantity.saturating_sub(unseen);
         order.open -= quantity;
         order.displayed -= displayed;
-        let level: &mut Level = self.levels.get_mut(order.level);
-        level.open_quantity -= u64::from(quantity);
-        level.displayed_quantity -= u64::from(displayed);
+        self.levels.lose(order.level, displayed, quantity - displayed);
         displayed
     }
 }

@@ -1,57 +1,28 @@
 //! Price levels: a queue of displayed orders, a queue of hidden ones, and their totals. Does not find levels by price.
+//!
+//! Queues are rings through `Link`s that lie apart from the orders, eight to a cache line; a level has two links of its own,
+//! one in the ring of each queue. So there is no first and no last order to treat differently: taking an order out is two
+//! stores wherever it stands, and an empty queue is a link that names itself.
 
 use crate::ladder::NIL;
-use crate::order::{Flags, Order, Orders};
 
-/// An intrusive first-in-first-out queue through `Order::next` and `Order::previous`.
+/// Neighbours in a queue: orders by their handles, or the level's own link.
 #[derive(Clone, Copy)]
-pub(crate) struct Queue {
-    pub head: u32,
-    pub tail: u32,
+#[repr(C, align(8))]
+struct Link {
+    next: u32,
+    previous: u32,
 }
 
-impl Queue {
-    pub const EMPTY: Self = Self { head: NIL, tail: NIL };
-
-    #[inline]
-    fn push_back(&mut self, orders: &mut Orders, handle: u32) {
-        let tail = self.tail;
-        let order = orders.get_mut(handle);
-        order.previous = tail;
-        order.next = NIL;
-        self.tail = handle;
-        if tail == NIL {
-            self.head = handle;
-        } else {
-            orders.get_mut(tail).next = handle;
-        }
-    }
-
-    #[inline]
-    fn unlink(&mut self, orders: &mut Orders, next: u32, previous: u32) {
-        if previous == NIL {
-            self.head = next;
-        } else {
-            orders.get_mut(previous).next = next;
-        }
-        if next == NIL {
-            self.tail = previous;
-        } else {
-            orders.get_mut(next).previous = previous;
-        }
-    }
-}
-
-/// One price of one side of one book: one cache line.
+/// One price of one side of one book: two to a cache line.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub(crate) struct Level {
-    pub displayed: Queue,
-    pub hidden: Queue,
     /// Shares shown here.
     pub displayed_quantity: u64,
-    /// All shares here: shown, in reserve and hidden.
-    pub open_quantity: u64,
+    /// Shares here that are not: in reserve and hidden.
+    unseen_quantity: u64,
+    /// While the level is free: the next free one.
     pub key: u32,
     pub ladder: u32,
     /// Orders in both queues.
@@ -59,57 +30,74 @@ pub(crate) struct Level {
     pub price: u32,
 }
 
-const _: () = assert!(size_of::<Level>() == 64);
+const _: () = assert!(size_of::<Level>() == 32);
 
 impl Level {
-    const VACANT: Self = Self {
-        displayed: Queue::EMPTY,
-        hidden: Queue::EMPTY,
-        displayed_quantity: 0,
-        open_quantity: 0,
-        key: NIL,
-        ladder: NIL,
-        orders: 0,
-        price: 0,
-    };
-
-    /// The order that trades next.
+    /// All shares here.
     #[inline]
-    pub fn front(&self) -> u32 {
-        if self.displayed.head != NIL { self.displayed.head } else { self.hidden.head }
+    pub fn open_quantity(&self) -> u64 {
+        self.displayed_quantity + self.unseen_quantity
     }
 
-    #[inline]
-    fn queue(&mut self, order: &Order) -> &mut Queue {
-        if order.flags.has(Flags::HIDDEN) { &mut self.hidden } else { &mut self.displayed }
+    /// Touches what is unseen only where something is: written together, the two sums are read as one word of 16 bytes, which
+    /// has to wait until a store to one of them has reached the cache.
+    #[inline(always)]
+    fn lose(&mut self, displayed: u32, unseen: u32) {
+        self.displayed_quantity -= u64::from(displayed);
+        if unseen > 0 {
+            self.unseen_quantity -= u64::from(unseen);
+        }
     }
 }
 
-/// All levels of a market.
+/// All levels of a market, and the queues.
 pub(crate) struct Levels {
+    /// Of the orders by their handles, then two of each level: its displayed queue, its hidden queue.
+    links: Vec<Link>,
     nodes: Vec<Level>,
-    free: Vec<u32>,
+    /// Where the levels' links begin.
+    orders: u32,
+    free: u32,
 }
 
 impl Levels {
-    pub fn new(count: u32) -> Self {
-        Self { nodes: vec![Level::VACANT; count as usize], free: (0..count).rev().collect() }
+    /// For `count` levels with `orders` orders in all.
+    pub fn new(count: u32, orders: u32) -> Self {
+        let level = |next| Level {
+            displayed_quantity: 0,
+            unseen_quantity: 0,
+            key: next,
+            ladder: NIL,
+            orders: 0,
+            price: 0,
+        };
+        Self {
+            links: (0..orders + 2 * count).map(|own| Link { next: own, previous: own }).collect(),
+            nodes: (1..=count).map(|next| level(if next == count { NIL } else { next })).collect(),
+            orders,
+            free: if count == 0 { NIL } else { 0 },
+        }
     }
 
-    pub fn free_count(&self) -> usize {
-        self.free.len()
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.free == NIL
     }
 
     #[inline]
     pub fn allocate(&mut self, ladder: u32, key: u32, price: u32) -> Option<u32> {
-        let handle = self.free.pop()?;
-        self.nodes[handle as usize] = Level { key, ladder, price, ..Level::VACANT };
+        let handle = self.free;
+        let level = self.nodes.get_mut(handle as usize)?;
+        self.free = level.key;
+        (level.key, level.ladder, level.price) = (key, ladder, price);
         Some(handle)
     }
 
+    /// Only for a level without orders.
     #[inline]
     pub fn release(&mut self, handle: u32) {
-        self.free.push(handle);
+        self.nodes[handle as usize].key = self.free;
+        self.free = handle;
     }
 
     #[inline]
@@ -123,41 +111,87 @@ impl Levels {
         self.nodes.get(handle as usize)
     }
 
+    /// The link of a level in the ring of its displayed or its hidden queue.
     #[inline]
-    pub fn get_mut(&mut self, handle: u32) -> &mut Level {
-        &mut self.nodes[handle as usize]
+    pub fn ring(&self, level: u32, hidden: bool) -> u32 {
+        self.orders + 2 * level + u32::from(hidden)
     }
 
-    /// Puts an order at the back of its queue on level `level`.
+    /// What follows in a queue: an order, or `None` at its end. Begins with the level's own link.
     #[inline]
-    pub fn push_back(&mut self, orders: &mut Orders, level: u32, handle: u32) {
-        let order = orders.get_mut(handle);
-        order.level = level;
-        let order = *order;
+    pub fn after(&self, link: u32) -> Option<u32> {
+        let next = self.links[link as usize].next;
+        (next < self.orders).then_some(next)
+    }
+
+    /// The order of a level that trades next.
+    #[inline]
+    pub fn front(&self, level: u32) -> u32 {
+        let displayed = self.links[self.ring(level, false) as usize].next;
+        if displayed < self.orders { displayed } else { self.links[self.ring(level, true) as usize].next }
+    }
+
+    /// What stands behind and before an order in its queue, for warming. `NIL` for a handle that is none.
+    #[inline]
+    pub fn neighbours(&self, handle: u32) -> (u32, u32) {
+        self.links.get(handle as usize).map_or((NIL, NIL), |link| (link.next, link.previous))
+    }
+
+    /// The ends of a level's displayed queue, for warming. Touches the level too; `NIL` for one that is none.
+    #[inline]
+    pub fn ends(&self, level: u32) -> (u32, u32) {
+        self.peek(level).map_or((NIL, NIL), |_| self.neighbours(self.ring(level, false)))
+    }
+
+    /// Puts an order at the back of its queue on a level.
+    #[inline(always)]
+    pub fn push_back(&mut self, level: u32, handle: u32, hidden: bool, displayed: u32, unseen: u32) {
         let node = &mut self.nodes[level as usize];
         node.orders += 1;
-        node.displayed_quantity += u64::from(order.displayed);
-        node.open_quantity += u64::from(order.open);
-        node.queue(&order).push_back(orders, handle);
+        node.displayed_quantity += u64::from(displayed);
+        if unseen > 0 {
+            node.unseen_quantity += u64::from(unseen);
+        }
+        self.link_back(self.ring(level, hidden), handle);
+    }
+
+    #[inline(always)]
+    fn link_back(&mut self, ring: u32, handle: u32) {
+        let own = &mut self.links[ring as usize];
+        let last = core::mem::replace(&mut own.previous, handle);
+        self.links[handle as usize] = Link { next: ring, previous: last };
+        self.links[last as usize].next = handle;
+    }
+
+    #[inline]
+    fn unlink(&mut self, handle: u32) {
+        let Link { next, previous } = self.links[handle as usize];
+        self.links[previous as usize].next = next;
+        self.links[next as usize].previous = previous;
     }
 
     /// Takes an order, with what it still has open, out of its level. Returns whether the level is now empty.
-    #[inline]
-    pub fn unlink(&mut self, orders: &mut Orders, handle: u32) -> bool {
-        let order = *orders.get(handle);
-        let node = &mut self.nodes[order.level as usize];
+    #[inline(always)]
+    pub fn take_out(&mut self, level: u32, handle: u32, displayed: u32, open: u32) -> bool {
+        self.unlink(handle);
+        let node = &mut self.nodes[level as usize];
+        node.lose(displayed, open - displayed);
         node.orders -= 1;
-        node.displayed_quantity -= u64::from(order.displayed);
-        node.open_quantity -= u64::from(order.open);
-        node.queue(&order).unlink(orders, order.next, order.previous);
         node.orders == 0
     }
 
-    /// Moves an order to the back of its queue.
-    pub fn requeue(&mut self, orders: &mut Orders, handle: u32) {
-        let order = *orders.get(handle);
-        let queue = self.nodes[order.level as usize].queue(&order);
-        queue.unlink(orders, order.next, order.previous);
-        queue.push_back(orders, handle);
+    /// An order of the level lost shares: so many that were shown, so many that were not.
+    #[inline]
+    pub fn lose(&mut self, level: u32, displayed: u32, unseen: u32) {
+        self.nodes[level as usize].lose(displayed, unseen);
+    }
+
+    /// Shares of an order that were in reserve are shown now; the order moves to the back of its queue.
+    pub fn refresh(&mut self, level: u32, handle: u32, displayed: u32) {
+        let node = &mut self.nodes[level as usize];
+        node.displayed_quantity += u64::from(displayed);
+        node.unseen_quantity -= u64::from(displayed);
+        self.unlink(handle);
+        self.link_back(self.ring(level, false), handle);
     }
 }

@@ -2,71 +2,103 @@
 //!
 //! References count up per party, so orders that live at the same time have neighbouring references. Eight neighbours
 //! share one bucket, which is one cache line; an owner's buckets form a list in the order of their creation. The bucket
-//! an owner used last is found without hashing. Others are found through an open-addressed index in which sixteen
-//! neighbouring buckets start in the same cache line. The index is keyed with a secret: nobody can choose references
-//! that collide. Nothing is reported in the order of the index, so the secret does not influence any output.
+//! an owner used last is found without hashing. Others are found through a table of chains in which the heads of sixteen
+//! neighbouring buckets lie in the same cache line. The table is keyed with a secret: nobody can choose references
+//! that collide. Nothing is reported in the order of the table, so the secret does not influence any output.
 
 use crate::ladder::NIL;
-use crate::types::{OrderKey, Party};
+use crate::types::{OrderKey, Party, Reject};
 
 const SLOT_BITS: u32 = 3;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// Index entries in one cache line.
+/// Heads in one cache line.
 const LINE: usize = 16;
 
 /// Eight neighbouring references of one party.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Bucket {
-    party: u32,
-    /// Reference / 8.
-    block: u32,
-    next: u32,
-    previous: u32,
+    block: Block,
     slots: [u32; SLOTS],
     live: u32,
+    /// The next bucket with the same head.
+    chain: u32,
+    head: u32,
+    /// Among the owner's buckets. `next` is also what joins the free ones.
+    next: u32,
+    previous: u32,
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
-    const VACANT: Self = Self { party: 0, block: 0, next: NIL, previous: NIL, slots: [NIL; SLOTS], live: 0 };
+    const VACANT: Self = Self {
+        block: Block(0),
+        slots: [NIL; SLOTS],
+        live: 0,
+        chain: NIL,
+        head: NIL,
+        next: NIL,
+        previous: NIL,
+    };
+}
+
+/// The party, and the reference / 8.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Block(u64);
+
+impl Block {
+    #[inline]
+    fn of(key: OrderKey) -> Self {
+        Self(u64::from(key.party.raw()) << 32 | u64::from(key.user_ref >> SLOT_BITS))
+    }
+
+    #[inline]
+    fn owner(self) -> usize {
+        (self.0 >> 40) as usize
+    }
+}
+
+#[inline]
+fn slot_of(user_ref: u32) -> usize {
+    user_ref as usize & (SLOTS - 1)
 }
 
 #[derive(Clone, Copy)]
 struct Owner {
     first: u32,
     last: u32,
+    /// Orders filed.
     live: u32,
 }
 
-/// Where an order is filed. Valid until the next insertion or removal.
+/// Where a key that is not in use would be filed: the bucket of its block, or `NIL` if there is none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    bucket: u32,
-    slot: u32,
-}
+pub(crate) struct Vacancy(u32);
 
 /// All live orders by key.
 pub(crate) struct Lookup {
     buckets: Vec<Bucket>,
-    free: Vec<u32>,
-    index: Vec<u32>,
+    free: u32,
+    heads: Vec<u32>,
     mask: usize,
-    seed: u64,
+    secret: u64,
+    multiplier: u64,
     owners: Vec<Owner>,
 }
 
 impl Lookup {
     pub fn new(orders: u32, owners: u32, seed: u64) -> Self {
-        // At worst every order has a bucket of its own; then the index is half full.
-        let index = (orders as usize * 2).next_power_of_two().max(LINE * 4);
+        // At worst every order has a bucket of its own; then there is a head for each.
+        let heads = (orders as usize).next_power_of_two().max(LINE * 4);
+        let next = |next| if next == orders { NIL } else { next };
         Self {
-            buckets: vec![Bucket::VACANT; orders as usize],
-            free: (0..orders).rev().collect(),
-            index: vec![NIL; index],
-            mask: index - 1,
-            seed,
+            buckets: (1..=orders).map(|at| Bucket { next: next(at), ..Bucket::VACANT }).collect(),
+            free: next(0),
+            heads: vec![NIL; heads],
+            mask: (heads - 1) & !(LINE - 1),
+            secret: seed,
+            multiplier: (seed.rotate_left(32) ^ 0xD6E8_FEB8_6659_FD93) | 1,
             owners: vec![Owner { first: NIL, last: NIL, live: 0 }; owners as usize],
         }
     }
@@ -75,168 +107,159 @@ impl Lookup {
         self.owners.len() as u32
     }
 
+    #[inline]
     pub fn live(&self, owner: u32) -> u32 {
         self.owners.get(owner as usize).map_or(0, |owner| owner.live)
     }
 
-    /// Where a bucket's index entry would ideally be: the line by a keyed hash, the entry within the line by neighbourhood.
+    /// Where the chain of a block begins: the line by a keyed hash, the head within the line by neighbourhood.
     #[inline]
-    fn home(&self, party: u32, block: u32) -> usize {
-        let key = u64::from(party) << 32 | u64::from(block / LINE as u32);
-        let product = u128::from(key ^ self.seed) * u128::from(self.seed.rotate_left(32) | 1);
-        let folded = (product as u64) ^ (product >> 64) as u64;
-        let product = u128::from(folded) * 0x9E37_79B9_7F4A_7C15_u128;
+    fn head(&self, block: Block) -> usize {
+        let word = block.0 / LINE as u64;
+        let product = u128::from(word ^ self.secret) * u128::from(self.multiplier);
         let hash = (product as u64) ^ (product >> 64) as u64;
-        (hash as usize & self.mask & !(LINE - 1)) | (block as usize & (LINE - 1))
+        (hash as usize & self.mask) | (block.0 as usize & (LINE - 1))
     }
 
     #[inline]
-    fn find_bucket(&self, party: u32, block: u32) -> Option<u32> {
-        let mut at = self.home(party, block);
-        loop {
-            let bucket = self.index[at & self.mask];
-            if bucket == NIL {
-                return None;
+    pub fn find(&self, key: OrderKey) -> Option<u32> {
+        let block = Block::of(key);
+        let mut at = self.heads[self.head(block)];
+        while let Some(bucket) = self.buckets.get(at as usize) {
+            if bucket.block == block {
+                let handle = bucket.slots[slot_of(key.user_ref)];
+                return (handle != NIL).then_some(handle);
             }
-            let node = &self.buckets[bucket as usize];
-            if node.block == block && node.party == party {
-                return Some(bucket);
-            }
-            at += 1;
+            at = bucket.chain;
         }
+        None
     }
 
-    #[inline]
-    pub fn find(&self, key: OrderKey) -> Option<(u32, Place)> {
-        let bucket = self.find_bucket(key.party.raw(), key.user_ref >> SLOT_BITS)?;
-        let slot = key.user_ref & (SLOTS as u32 - 1);
-        let handle = self.buckets[bucket as usize].slots[slot as usize];
-        (handle != NIL).then_some((handle, Place { bucket, slot }))
-    }
-
-    /// Whether the key is in use. Looks at the owner's latest bucket first: new references follow the latest.
-    #[inline]
-    pub fn contains(&self, key: OrderKey) -> bool {
-        match self.latest(key) {
-            Some(bucket) => {
-                self.buckets[bucket as usize].slots[(key.user_ref & (SLOTS as u32 - 1)) as usize] != NIL
-            }
-            None => self.find(key).is_some(),
-        }
-    }
-
-    #[inline]
-    fn latest(&self, key: OrderKey) -> Option<u32> {
-        let last = self.owners.get(key.party.owner() as usize)?.last;
-        let bucket = self.buckets.get(last as usize)?;
-        (bucket.block == key.user_ref >> SLOT_BITS && bucket.party == key.party.raw()).then_some(last)
-    }
-
-    /// Files an order whose key is not in use and whose owner exists. There is room: never more buckets than orders.
-    #[inline]
-    pub fn insert(&mut self, key: OrderKey, handle: u32) {
-        let (party, block) = (key.party.raw(), key.user_ref >> SLOT_BITS);
-        let bucket = match self.latest(key).or_else(|| self.find_bucket(party, block)) {
-            Some(bucket) => bucket,
-            None => match self.add_bucket(key, party, block) {
-                Some(bucket) => bucket,
-                None => return,
-            },
+    /// Where to file a new order. Looks at the owner's latest bucket first: new references follow the latest. Stays good until
+    /// the next insertion: removals may empty its bucket, which `insert` notices.
+    #[inline(always)]
+    pub fn vacancy(&self, key: OrderKey) -> Result<Vacancy, Reject> {
+        let block = Block::of(key);
+        let Some(&Owner { last, .. }) = self.owners.get(block.owner()) else {
+            return Err(Reject::UnknownOwner(key.party.owner()));
         };
-        let node = &mut self.buckets[bucket as usize];
-        node.slots[(key.user_ref & (SLOTS as u32 - 1)) as usize] = handle;
-        node.live += 1;
-        self.owners[key.party.owner() as usize].live += 1;
+        let found = match self.buckets.get(last as usize) {
+            Some(bucket) if bucket.block == block => last,
+            _ => self.find_bucket(block),
+        };
+        match self.buckets.get(found as usize) {
+            Some(bucket) if bucket.slots[slot_of(key.user_ref)] != NIL => Err(Reject::DuplicateKey(key)),
+            _ => Ok(Vacancy(found)),
+        }
     }
 
-    fn add_bucket(&mut self, key: OrderKey, party: u32, block: u32) -> Option<u32> {
-        let bucket = self.free.pop()?;
-        let owner = &mut self.owners[key.party.owner() as usize];
-        let previous = owner.last;
-        owner.last = bucket;
-        if previous == NIL {
-            owner.first = bucket;
-        } else {
-            self.buckets[previous as usize].next = bucket;
+    #[cold]
+    fn find_bucket(&self, block: Block) -> u32 {
+        let mut at = self.heads[self.head(block)];
+        while let Some(bucket) = self.buckets.get(at as usize) {
+            if bucket.block == block {
+                return at;
+            }
+            at = bucket.chain;
         }
-        self.buckets[bucket as usize] = Bucket { party, block, previous, ..Bucket::VACANT };
-        let mut at = self.home(party, block);
-        while self.index[at & self.mask] != NIL {
-            at += 1;
+        NIL
+    }
+
+    /// Files an order whose owner exists where its key was found vacant. Returns its bucket. There is room: never more
+    /// buckets than orders.
+    #[inline(always)]
+    pub fn insert(&mut self, key: OrderKey, vacancy: Vacancy, handle: u32) -> u32 {
+        let mut bucket = vacancy.0;
+        // A bucket without live orders has been given up since.
+        if self.buckets.get(bucket as usize).is_none_or(|bucket| bucket.live == 0) {
+            bucket = self.add_bucket(key);
         }
-        self.index[at & self.mask] = bucket;
-        Some(bucket)
+        if let Some(found) = self.buckets.get_mut(bucket as usize) {
+            found.slots[slot_of(key.user_ref)] = handle;
+            found.live += 1;
+            self.owners[key.party.owner() as usize].live += 1;
+        }
+        bucket
+    }
+
+    #[cold]
+    fn add_bucket(&mut self, key: OrderKey) -> u32 {
+        let block = Block::of(key);
+        let head = self.head(block);
+        let bucket = self.free;
+        let Some(found) = self.buckets.get_mut(bucket as usize) else { return NIL };
+        self.free = found.next;
+        let owner = &mut self.owners[block.owner()];
+        let previous = core::mem::replace(&mut owner.last, bucket);
+        found.block = block;
+        found.chain = core::mem::replace(&mut self.heads[head], bucket);
+        found.head = head as u32;
+        (found.next, found.previous) = (NIL, previous);
+        match self.buckets.get_mut(previous as usize) {
+            Some(previous) => previous.next = bucket,
+            None => owner.first = bucket,
+        }
+        bucket
     }
 
     /// Gives a filed order another handle.
-    pub fn refile(&mut self, key: OrderKey, handle: u32) {
-        if let Some((_, place)) = self.find(key) {
-            self.buckets[place.bucket as usize].slots[place.slot as usize] = handle;
+    pub fn refile(&mut self, bucket: u32, user_ref: u32, handle: u32) {
+        self.buckets[bucket as usize].slots[slot_of(user_ref)] = handle;
+    }
+
+    #[inline(always)]
+    pub fn remove(&mut self, bucket: u32, user_ref: u32) {
+        let found = &mut self.buckets[bucket as usize];
+        found.slots[slot_of(user_ref)] = NIL;
+        found.live -= 1;
+        self.owners[found.block.owner()].live -= 1;
+        if found.live == 0 {
+            self.remove_bucket(bucket);
         }
     }
 
-    #[inline]
-    pub fn remove(&mut self, place: Place) {
-        let bucket = &mut self.buckets[place.bucket as usize];
-        bucket.slots[place.slot as usize] = NIL;
-        bucket.live -= 1;
-        let (empty, owner) = (bucket.live == 0, bucket.party >> 8);
-        self.owners[owner as usize].live -= 1;
-        if empty {
-            self.remove_bucket(place.bucket);
-        }
-    }
-
+    #[cold]
     fn remove_bucket(&mut self, bucket: u32) {
-        let Bucket { party, block, next, previous, .. } = self.buckets[bucket as usize];
-        let owner = &mut self.owners[(party >> 8) as usize];
-        if next == NIL {
-            owner.last = previous;
-        } else {
-            self.buckets[next as usize].previous = previous;
+        let found = &mut self.buckets[bucket as usize];
+        let Bucket { block, next, previous, chain, head, .. } = *found;
+        found.next = core::mem::replace(&mut self.free, bucket);
+        let owner = &mut self.owners[block.owner()];
+        match self.buckets.get_mut(next as usize) {
+            Some(next) => next.previous = previous,
+            None => owner.last = previous,
         }
-        if previous == NIL {
-            owner.first = next;
-        } else {
-            self.buckets[previous as usize].next = next;
+        match self.buckets.get_mut(previous as usize) {
+            Some(previous) => previous.next = next,
+            None => owner.first = next,
         }
-        self.free.push(bucket);
-        let mut hole = self.home(party, block);
-        while self.index[hole & self.mask] != bucket {
-            hole += 1;
+        let mut at = core::mem::replace(&mut self.heads[head as usize], chain);
+        if at == bucket {
+            return;
         }
-        // Backward shift: later entries of the same run move up, so that searches may stop at the first empty entry.
-        let mut at = hole;
-        loop {
-            at += 1;
-            let entry = self.index[at & self.mask];
-            if entry == NIL {
-                break;
+        // Somewhere in the chain: its head stays, and the one before it is joined to the one after.
+        self.heads[head as usize] = at;
+        while let Some(found) = self.buckets.get_mut(at as usize) {
+            if found.chain == bucket {
+                found.chain = chain;
+                return;
             }
-            let node = &self.buckets[entry as usize];
-            let home = self.home(node.party, node.block);
-            let distance = at.wrapping_sub(home) & self.mask;
-            if distance >= at - hole {
-                self.index[hole & self.mask] = entry;
-                hole = at;
-            }
+            at = found.chain;
         }
-        self.index[hole & self.mask] = NIL;
     }
 
-    /// First step of `find`, for warming: the bucket at the ideal place of the key, which usually is its bucket.
+    /// First step of `find`, for warming: the first bucket of the key's chain, which usually is its bucket.
     #[inline]
     pub fn warm_index(&self, key: OrderKey) -> u32 {
-        self.index[self.home(key.party.raw(), key.user_ref >> SLOT_BITS)]
+        self.heads[self.head(Block::of(key))]
     }
 
     /// Second step: the handle in that bucket, if it is the key's bucket.
     #[inline]
     pub fn warm_slot(&self, bucket: u32, key: OrderKey) -> u32 {
-        self.buckets.get(bucket as usize).map_or(NIL, |node| {
-            let own = node.block == key.user_ref >> SLOT_BITS && node.party == key.party.raw();
-            if own { node.slots[(key.user_ref & (SLOTS as u32 - 1)) as usize] } else { NIL }
-        })
+        match self.buckets.get(bucket as usize) {
+            Some(bucket) if bucket.block == Block::of(key) => bucket.slots[slot_of(key.user_ref)],
+            _ => NIL,
+        }
     }
 
     /// Touches a bucket from which an order may be removed.

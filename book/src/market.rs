@@ -1,8 +1,8 @@
 //! The market: all instruments of a shard over one slab of orders. Construction, queries, trading states. No matching.
 
-use crate::ladder::{KEY_LIMIT, Ladder, NIL, Nodes};
+use crate::ladder::{KEY_LIMIT, Ladder, NIL, Nodes, Seat};
 use crate::level::{Level, Levels};
-use crate::lookup::{Lookup, Place};
+use crate::lookup::Lookup;
 use crate::order::{Extra, Flags, Order, Orders, price_out};
 use crate::sink::OrderView;
 use crate::types::{
@@ -19,7 +19,12 @@ pub(crate) const MARKET_KEY: u32 = 0;
 
 /// One instrument.
 #[derive(Clone, Copy)]
+#[repr(C, align(32))]
 pub(crate) struct Instrument {
+    /// The continuous book: buys, sells.
+    pub sides: [Ladder; 2],
+    /// For division by the tick, see `tick_of`.
+    reciprocal: u64,
     pub tick: u32,
     pub lot: u32,
     pub quantity_max: u32,
@@ -30,6 +35,22 @@ pub(crate) struct Instrument {
 }
 
 impl Instrument {
+    /// `None` where tick or lot is 0.
+    pub fn new(spec: InstrumentSpec, opened: bool, closed: bool) -> Option<Self> {
+        let InstrumentSpec { tick, lot, quantity_max, state } = spec;
+        let reciprocal = u64::MAX.checked_div(u64::from(tick))?;
+        let sides = [Ladder::EMPTY; 2];
+        (lot > 0).then_some(Self { sides, reciprocal, tick, lot, quantity_max, state, opened, closed })
+    }
+
+    /// `price` / tick, by a multiplication in a tenth of a division's time. Exact for every price n and tick d: with
+    /// m = (2^64 - 1 - r) / d, m (n + 1) / 2^64 is less than (n + 1) / d, but by no more than (n + 1) (r + 1) / (d 2^64), which is
+    /// below 1 / d.
+    #[inline]
+    pub fn tick_of(&self, price: u32) -> u32 {
+        ((u128::from(self.reciprocal) * (u128::from(price) + 1)) >> 64) as u32
+    }
+
     pub fn enter_state(&mut self, state: TradingState) {
         self.state = state;
         match state {
@@ -76,8 +97,8 @@ pub struct Market {
     pub(crate) orders: Orders,
     pub(crate) levels: Levels,
     pub(crate) nodes: Nodes,
-    /// Two per instrument for the continuous book (buys, sells), then four per instrument for the auctions.
-    pub(crate) ladders: Vec<Ladder>,
+    /// Four per instrument, for the orders that wait for auctions.
+    crosses: Vec<Ladder>,
     pub(crate) instruments: Vec<Instrument>,
     pub(crate) lookup: Lookup,
     pub(crate) wheel: Wheel,
@@ -92,9 +113,9 @@ impl Market {
     pub fn new(limits: Limits) -> Self {
         Self {
             orders: Orders::new(limits.orders),
-            levels: Levels::new(limits.levels),
+            levels: Levels::new(limits.levels, limits.orders),
             nodes: Nodes::new(limits.nodes),
-            ladders: vec![Ladder::EMPTY; limits.instruments as usize * 6],
+            crosses: vec![Ladder::EMPTY; limits.instruments as usize * 4],
             instruments: Vec::with_capacity(limits.instruments as usize),
             lookup: Lookup::new(limits.orders, limits.owners, limits.hash_seed),
             wheel: Wheel::new(),
@@ -114,17 +135,12 @@ impl Market {
     /// Instruments are numbered from 0 in the order they are added. `None`: the limit is reached, or tick or lot is 0.
     pub fn add_instrument(&mut self, spec: InstrumentSpec) -> Option<u32> {
         let number = self.instruments.len() as u32;
-        if number == self.limits.instruments || spec.tick == 0 || spec.lot == 0 {
+        if number == self.limits.instruments {
             return None;
         }
-        self.instruments.push(Instrument {
-            tick: spec.tick,
-            lot: spec.lot,
-            quantity_max: spec.quantity_max,
-            state: spec.state,
-            opened: !matches!(spec.state, TradingState::PreOpen),
-            closed: matches!(spec.state, TradingState::Closed),
-        });
+        let opened = !matches!(spec.state, TradingState::PreOpen);
+        let closed = matches!(spec.state, TradingState::Closed);
+        self.instruments.push(Instrument::new(spec, opened, closed)?);
         Some(number)
     }
 
@@ -170,17 +186,15 @@ impl Market {
 
     /// Whether the best buy is at or above the best sell.
     pub fn is_crossed(&self, instrument: u32) -> bool {
-        let at = instrument as usize * 2;
-        if instrument >= self.instrument_count() {
+        let Some(Instrument { sides: [buys, sells], .. }) = self.instruments.get(instrument as usize) else {
             return false;
-        }
-        let (buys, sells) = (&self.ladders[at], &self.ladders[at + 1]);
+        };
         buys.levels() > 0 && sells.levels() > 0 && buys.best_key() ^ MIRROR >= sells.best_key()
     }
 
     /// A live order.
     pub fn order(&self, key: OrderKey) -> Option<OrderView> {
-        self.lookup.find(key).map(|(handle, _)| self.orders.get(handle).view())
+        self.lookup.find(key).map(|handle| self.orders.get(handle).view())
     }
 
     pub fn live_orders(&self) -> usize {
@@ -210,11 +224,14 @@ impl Market {
     /// The price levels of one side of the continuous book, best first.
     pub fn depth(&self, instrument: u32, side: Side) -> impl Iterator<Item = Depth> + '_ {
         let ladder = (instrument < self.instrument_count()).then(|| book_ladder(instrument, side));
-        ladder.into_iter().flat_map(|ladder| self.levels_of(ladder)).map(|level| Depth {
-            price: price_out(level.price),
-            displayed: level.displayed_quantity,
-            open: level.open_quantity,
-            orders: level.orders,
+        ladder.into_iter().flat_map(|ladder| self.levels_of(ladder)).map(|level| {
+            let level = self.levels.get(level);
+            Depth {
+                price: price_out(level.price),
+                displayed: level.displayed_quantity,
+                open: level.open_quantity(),
+                orders: level.orders,
+            }
         })
     }
 
@@ -225,7 +242,7 @@ impl Market {
         ladder
             .into_iter()
             .flat_map(|ladder| self.levels_of(ladder))
-            .flat_map(|level| self.queue(level.displayed.head).chain(self.queue(level.hidden.head)))
+            .flat_map(|level| self.queue(level, false).chain(self.queue(level, true)))
             .map(|(_, order)| order.view())
     }
 
@@ -234,17 +251,20 @@ impl Market {
         self.lookup.owned(owner).map(|handle| self.orders.get(handle).view())
     }
 
-    pub(crate) fn levels_of(&self, ladder: usize) -> impl Iterator<Item = &Level> + '_ {
-        let ladder = &self.ladders[ladder];
+    /// The levels on a ladder, best first.
+    pub(crate) fn levels_of(&self, ladder: usize) -> impl Iterator<Item = u32> + '_ {
+        let ladder = self.ladder(ladder);
         core::iter::successors(ladder.at_or_after(&self.nodes, 0), |&(key, _)| {
             ladder.at_or_after(&self.nodes, key + 1)
         })
-        .map(|(_, level)| self.levels.get(level))
+        .map(|(_, level)| level)
     }
 
-    pub(crate) fn queue(&self, head: u32) -> impl Iterator<Item = (u32, &Order)> + '_ {
-        let order = |handle: u32| (handle != NIL).then(|| (handle, self.orders.get(handle)));
-        core::iter::successors(order(head), move |&(_, found)| order(found.next))
+    /// The displayed or the hidden queue of a level, front first.
+    pub(crate) fn queue(&self, level: u32, hidden: bool) -> impl Iterator<Item = (u32, &Order)> + '_ {
+        let first = self.levels.after(self.levels.ring(level, hidden));
+        core::iter::successors(first, |&handle| self.levels.after(handle))
+            .map(|handle| (handle, self.orders.get(handle)))
     }
 
     #[inline]
@@ -264,6 +284,26 @@ impl Market {
         self.match_number_last
     }
 
+    /// Ladders are numbered: two per instrument for the continuous book (buys, sells), then four per instrument for the
+    /// auctions.
+    #[inline]
+    pub(crate) fn ladder(&self, number: usize) -> &Ladder {
+        match number.checked_sub(self.limits.instruments as usize * 2) {
+            None => &self.instruments[number / 2].sides[number % 2],
+            Some(number) => &self.crosses[number],
+        }
+    }
+
+    /// A ladder, and the nodes in which it keeps its levels.
+    #[inline]
+    pub(crate) fn ladder_mut(&mut self, number: usize) -> (&mut Ladder, &mut Nodes) {
+        let ladder = match number.checked_sub(self.limits.instruments as usize * 2) {
+            None => &mut self.instruments[number / 2].sides[number % 2],
+            Some(number) => &mut self.crosses[number],
+        };
+        (ladder, &mut self.nodes)
+    }
+
     /// The ladder on which an order of this kind rests.
     #[inline]
     pub(crate) fn ladder_for(&self, instrument: u32, side: Side, cross: CrossType) -> usize {
@@ -281,69 +321,72 @@ impl Market {
             + side.book_index()
     }
 
-    /// Files an order and puts it to rest at the back of the queue at its key. Fails, having done nothing, if a slot is
-    /// missing.
+    /// The level at a key, with room for one more order: made if there is none.
     #[inline]
-    pub(crate) fn rest(
-        &mut self,
-        ladder: usize,
-        key: u32,
-        order: &Order,
-        extra: &Extra,
-    ) -> Result<u32, Reject> {
-        let handle = self.queue_up(ladder, key, order, extra)?;
-        self.lookup.insert(order.key(), handle);
-        if order.flags.has(Flags::TIMED) {
-            self.wheel.insert(&mut self.orders, handle, extra.expires_at);
-        }
-        Ok(handle)
-    }
-
-    /// The part of `rest` that concerns queues only.
-    #[inline]
-    pub(crate) fn queue_up(
-        &mut self,
-        ladder: usize,
-        key: u32,
-        order: &Order,
-        extra: &Extra,
-    ) -> Result<u32, Reject> {
+    pub(crate) fn level_for(&mut self, ladder: usize, key: u32, price: u32) -> Result<u32, Reject> {
         if self.orders.is_full() {
             return Err(Reject::OrdersExhausted);
         }
-        let level = match self.ladders[ladder].get(&self.nodes, key) {
-            Some(level) => level,
-            None => {
-                let level =
-                    self.levels.allocate(ladder as u32, key, order.price).ok_or(Reject::LevelsExhausted)?;
-                if !self.ladders[ladder].insert(&mut self.nodes, key, level) {
-                    self.levels.release(level);
-                    return Err(Reject::LevelsExhausted);
-                }
-                level
-            }
-        };
-        let handle = self.orders.allocate(*order, extra).ok_or(Reject::OrdersExhausted)?;
-        self.levels.push_back(&mut self.orders, level, handle);
-        Ok(handle)
+        let (own, nodes) = self.ladder_mut(ladder);
+        let found = own.seat(nodes, key);
+        if found.level != NIL {
+            return Ok(found.level);
+        }
+        self.new_level(ladder, key, price, found)
     }
 
-    /// Takes an order out of everything that knows it. Returns what it was.
-    #[inline]
-    pub(crate) fn take_out(&mut self, handle: u32, place: Place) -> Order {
-        let order = *self.orders.get(handle);
-        if order.flags.has(Flags::TIMED) {
+    /// A level where `found` says that there is none.
+    #[inline(never)]
+    pub(crate) fn new_level(
+        &mut self,
+        ladder: usize,
+        key: u32,
+        price: u32,
+        found: Seat,
+    ) -> Result<u32, Reject> {
+        let level = self.levels.allocate(ladder as u32, key, price).ok_or(Reject::LevelsExhausted)?;
+        let (own, nodes) = self.ladder_mut(ladder);
+        if !own.insert(nodes, key, found, level) {
+            self.levels.release(level);
+            return Err(Reject::LevelsExhausted);
+        }
+        Ok(level)
+    }
+
+    /// Puts a filed order into its queue. There is a slot for it.
+    #[inline(always)]
+    pub(crate) fn queue_up<const PLAIN: bool>(&mut self, level: u32, order: Order, extra: &Extra) -> u32 {
+        let Order { displayed, open, flags, .. } = order;
+        let Some(handle) = self.orders.allocate(order) else { return NIL };
+        let unseen = if PLAIN { 0 } else { open - displayed };
+        self.levels.push_back(level, handle, !PLAIN && flags.has(Flags::HIDDEN), displayed, unseen);
+        if !PLAIN && flags.has(Flags::EXTRA) {
+            *self.orders.extra_mut(handle) = *extra;
+        }
+        handle
+    }
+
+    /// Takes an order out of everything that knows it. What it was can still be read until the next order comes.
+    #[inline(always)]
+    pub(crate) fn take_out(&mut self, handle: u32) {
+        let &Order { level, bucket, user_ref, displayed, open, flags, .. } = self.orders.get(handle);
+        if flags.has(Flags::TIMED) {
             self.wheel.remove(&mut self.orders, handle);
         }
-        self.lookup.remove(place);
-        if self.levels.unlink(&mut self.orders, handle) {
-            let level = self.levels.get(order.level);
-            let (ladder, key) = (level.ladder, level.key);
-            self.ladders[ladder as usize].remove(&mut self.nodes, key);
-            self.levels.release(order.level);
+        self.lookup.remove(bucket, user_ref);
+        if self.levels.take_out(level, handle, displayed, open) {
+            self.drop_level(level);
         }
         self.orders.release(handle);
-        order
+    }
+
+    /// Gives up a level that has no orders left.
+    #[inline(never)]
+    fn drop_level(&mut self, level: u32) {
+        let &Level { ladder, key, .. } = self.levels.get(level);
+        let (own, nodes) = self.ladder_mut(ladder as usize);
+        own.remove(nodes, key);
+        self.levels.release(level);
     }
 }
 
@@ -367,3 +410,29 @@ pub(crate) fn limit_key(side: Side, tick: u32) -> u32 {
 
 /// Every key on the other side.
 pub(crate) const ANY_KEY: u32 = MIRROR;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn ticks_are_what_division_says() {
+        let mut random = Random::from_environment();
+        let edges = [1, 2, 3, 7, 100, 1 << 16, (1 << 31) - 1, 1 << 31, u32::MAX - 1, u32::MAX];
+        let mut any = |step: usize| {
+            let word = random.next_u64() as u32 >> random.below(32);
+            if step.is_multiple_of(4) { edges[step / 4 % edges.len()] } else { word }
+        };
+        for step in 0..100_000 {
+            let (tick, near) = (any(step).max(1), any(step + 1));
+            let spec = InstrumentSpec { tick, ..InstrumentSpec::default() };
+            let instrument = Instrument::new(spec, false, false).expect("a tick");
+            // Where a quotient changes, and anywhere.
+            let multiple = near / tick * tick;
+            for price in [near, multiple, multiple.wrapping_sub(1), multiple.wrapping_add(1), u32::MAX, 0] {
+                assert_eq!(instrument.tick_of(price), price / tick, "{price} / {tick}");
+            }
+        }
+    }
+}

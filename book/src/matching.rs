@@ -4,8 +4,8 @@
 use crate::ladder::NIL;
 use crate::market::Market;
 use crate::order::{Flags, Order, price_out};
-use crate::sink::{Execution, SelfMatchPrevention, Sink};
-use crate::types::SelfMatchStrategy;
+use crate::sink::{Execution, OrderView, SelfMatchPrevention, Sink};
+use crate::types::{SelfMatch, SelfMatchStrategy};
 
 /// What happens when an incoming order meets a resting one.
 enum Meeting {
@@ -29,17 +29,17 @@ pub(crate) struct Outlook {
 }
 
 #[inline]
-fn same_group(incoming: &Order, resting: &Order) -> bool {
-    incoming.self_match_group != 0 && incoming.self_match_group == resting.self_match_group
+fn same_group(incoming: SelfMatch, resting: &Order) -> bool {
+    incoming.group != 0 && incoming.group == resting.self_match_group
 }
 
 /// `left`: what the incoming order still has. `offered`: what the resting order offers at this point of the queue.
 #[inline]
-fn meet(incoming: &Order, resting: &Order, left: u32, offered: u32) -> Meeting {
+fn meet(incoming: SelfMatch, resting: &Order, left: u32, offered: u32) -> Meeting {
     if !same_group(incoming, resting) {
         return Meeting::Trade(left.min(offered));
     }
-    match incoming.flags.strategy() {
+    match incoming.strategy {
         SelfMatchStrategy::CancelNewest => Meeting::CancelNewest,
         SelfMatchStrategy::CancelOldest => Meeting::CancelOldest,
         SelfMatchStrategy::CancelBoth => Meeting::CancelBoth,
@@ -49,19 +49,26 @@ fn meet(incoming: &Order, resting: &Order, left: u32, offered: u32) -> Meeting {
 
 impl Market {
     /// Trades `taker` against `opposite` as far as `limit`, in price-time order.
-    #[inline]
-    pub(crate) fn trade<S: Sink>(&mut self, taker: &mut Order, opposite: usize, limit: u32, sink: &mut S) {
+    #[cold]
+    pub(crate) fn trade<S: Sink>(
+        &mut self,
+        taker: &mut OrderView,
+        own: SelfMatch,
+        opposite: usize,
+        limit: u32,
+        sink: &mut S,
+    ) {
         while taker.open > 0 {
-            let ladder = &self.ladders[opposite];
+            let ladder = self.ladder(opposite);
             if ladder.best_key() > limit {
                 return;
             }
-            let handle = self.levels.get(ladder.best_level()).front();
+            let handle = self.levels.front(ladder.best_level());
             let maker = self.orders.get(handle);
-            match meet(taker, maker, taker.open, maker.tranche()) {
+            match meet(own, maker, taker.open, maker.tranche()) {
                 Meeting::Trade(quantity) => self.fill(taker, handle, quantity, sink),
                 prevented => {
-                    if !self.prevent(taker, handle, prevented, sink) {
+                    if !self.prevent(taker, own.strategy, handle, prevented, sink) {
                         return;
                     }
                 }
@@ -70,7 +77,7 @@ impl Market {
     }
 
     #[inline]
-    fn fill<S: Sink>(&mut self, taker: &mut Order, handle: u32, quantity: u32, sink: &mut S) {
+    fn fill<S: Sink>(&mut self, taker: &mut OrderView, handle: u32, quantity: u32, sink: &mut S) {
         let match_number = self.next_match_number();
         let maker_displayed = self.execute(handle, quantity);
         taker.open -= quantity;
@@ -78,7 +85,7 @@ impl Market {
         let maker = self.orders.get(handle);
         sink.executed(&Execution {
             maker: maker.view(),
-            taker: taker.view(),
+            taker: *taker,
             quantity,
             price: price_out(maker.price),
             match_number,
@@ -92,14 +99,11 @@ impl Market {
     pub(crate) fn execute(&mut self, handle: u32, quantity: u32) -> bool {
         let order = self.orders.get_mut(handle);
         let displayed = !order.flags.has(Flags::HIDDEN);
+        let shown = if displayed { quantity } else { 0 };
         order.open -= quantity;
         order.executed += quantity;
-        let level = self.levels.get_mut(order.level);
-        level.open_quantity -= u64::from(quantity);
-        if displayed {
-            order.displayed -= quantity;
-            level.displayed_quantity -= u64::from(quantity);
-        }
+        order.displayed -= shown;
+        self.levels.lose(order.level, shown, quantity - shown);
         displayed
     }
 
@@ -108,9 +112,7 @@ impl Market {
     pub(crate) fn after_execution<S: Sink>(&mut self, handle: u32, sink: &mut S) {
         let order = self.orders.get(handle);
         if order.open == 0 {
-            if let Some((handle, place)) = self.lookup.find(order.key()) {
-                self.take_out(handle, place);
-            }
+            self.take_out(handle);
         } else if order.displayed == 0 && order.flags.has(Flags::RESERVE) {
             self.refresh(handle, sink);
         }
@@ -122,17 +124,21 @@ impl Market {
         let order = self.orders.get_mut(handle);
         let old_ref = core::mem::replace(&mut order.order_ref, order_ref);
         order.displayed = max_floor.min(order.open);
-        self.levels.get_mut(order.level).displayed_quantity += u64::from(order.displayed);
-        let view = order.view();
-        self.levels.requeue(&mut self.orders, handle);
-        sink.refreshed(&view, old_ref);
+        self.levels.refresh(order.level, handle, order.displayed);
+        sink.refreshed(&order.view(), old_ref);
     }
 
     /// Keeps two orders of one group from trading. Returns whether the incoming order goes on.
-    fn prevent<S: Sink>(&mut self, taker: &mut Order, handle: u32, meeting: Meeting, sink: &mut S) -> bool {
+    fn prevent<S: Sink>(
+        &mut self,
+        taker: &mut OrderView,
+        strategy: SelfMatchStrategy,
+        handle: u32,
+        meeting: Meeting,
+        sink: &mut S,
+    ) -> bool {
         let maker = *self.orders.get(handle);
         let prevented = taker.open.min(maker.open);
-        let strategy = taker.flags.strategy();
         let (from_maker, from_taker) = match meeting {
             Meeting::CancelNewest => (0, taker.open),
             Meeting::CancelOldest => (maker.open, 0),
@@ -144,7 +150,7 @@ impl Market {
         if from_maker > 0 {
             let (order, displayed_quantity) = self.reduce(handle, from_maker);
             sink.self_match_prevented(&SelfMatchPrevention {
-                order: order.view(),
+                order,
                 quantity: from_maker,
                 displayed_quantity,
                 prevented,
@@ -156,7 +162,7 @@ impl Market {
         if from_taker > 0 {
             taker.open -= from_taker;
             sink.self_match_prevented(&SelfMatchPrevention {
-                order: taker.view(),
+                order: *taker,
                 quantity: from_taker,
                 displayed_quantity: 0,
                 prevented,
@@ -170,22 +176,28 @@ impl Market {
 
     /// Shares that `trade` would trade, counted in the same order by the same rule, without changing anything.
     /// Stops at `enough`.
-    pub(crate) fn outlook(&self, taker: &Order, opposite: usize, limit: u32, enough: u32) -> Outlook {
-        let ladder = &self.ladders[opposite];
+    pub(crate) fn outlook(
+        &self,
+        taker: &OrderView,
+        own: SelfMatch,
+        opposite: usize,
+        limit: u32,
+        enough: u32,
+    ) -> Outlook {
+        let ladder = self.ladder(opposite);
         let mut outlook = Outlook { tradable: 0, first_displayed: false, value: 0 };
         let mut left = taker.open;
         let (mut key, mut level) = (ladder.best_key(), ladder.best_level());
         while key <= limit {
-            let node = self.levels.get(level);
             // What is shown trades first; the reserves behind it come up after one pass, then what is hidden.
-            let shown = self.queue(node.displayed.head).map(|(_, maker)| (maker, maker.displayed, true));
+            let shown = self.queue(level, false).map(|(_, maker)| (maker, maker.displayed, true));
             let reserve =
-                self.queue(node.displayed.head).map(|(_, maker)| (maker, maker.open - maker.displayed, true));
-            let hidden = self.queue(node.hidden.head).map(|(_, maker)| (maker, maker.open, false));
+                self.queue(level, false).map(|(_, maker)| (maker, maker.open - maker.displayed, true));
+            let hidden = self.queue(level, true).map(|(_, maker)| (maker, maker.open, false));
             // Own orders have been met in the first pass.
-            let reserve = reserve.filter(|&(maker, offered, _)| offered > 0 && !same_group(taker, maker));
+            let reserve = reserve.filter(|&(maker, offered, _)| offered > 0 && !same_group(own, maker));
             for (maker, offered, displayed) in shown.chain(reserve).chain(hidden) {
-                match meet(taker, maker, left, offered) {
+                match meet(own, maker, left, offered) {
                     Meeting::Trade(quantity) => {
                         if outlook.tradable == 0 {
                             outlook.first_displayed = displayed;

@@ -49,7 +49,7 @@ impl Flags {
 
     #[inline]
     pub fn strategy(self) -> SelfMatchStrategy {
-        SelfMatchStrategy::ALL[(self.0 >> Self::STRATEGY_SHIFT & 3) as usize]
+        SelfMatchStrategy::from_bits(self.0 >> Self::STRATEGY_SHIFT)
     }
 
     #[inline]
@@ -58,21 +58,22 @@ impl Flags {
     }
 }
 
-/// What matching and cancelling touch: one cache line.
+/// What matching and cancelling touch: one cache line. Its neighbours in its queue are in `level`.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Order {
     pub order_ref: u64,
     pub party: u32,
     pub user_ref: u32,
-    pub next: u32,
-    pub previous: u32,
     pub open: u32,
     /// Shares shown; 0 if hidden.
     pub displayed: u32,
     pub executed: u32,
     pub price: u32,
+    /// While the slot is free: the next free one.
     pub level: u32,
+    /// Where it is filed, in `lookup`.
+    pub bucket: u32,
     pub flags: Flags,
     pub firm: u32,
     pub self_match_group: u32,
@@ -87,13 +88,12 @@ impl Order {
         order_ref: 0,
         party: 0,
         user_ref: 0,
-        next: NIL,
-        previous: NIL,
         open: 0,
         displayed: 0,
         executed: 0,
         price: 0,
         level: NIL,
+        bucket: NIL,
         flags: Flags(0),
         firm: 0,
         self_match_group: 0,
@@ -149,41 +149,52 @@ impl Extra {
 pub(crate) struct Orders {
     nodes: Vec<Order>,
     extras: Vec<Extra>,
-    free: Vec<u32>,
+    free: u32,
+    live: u32,
 }
 
 impl Orders {
     pub fn new(count: u32) -> Self {
+        let next = |next| if next == count { NIL } else { next };
         Self {
-            nodes: vec![Order::VACANT; count as usize],
+            nodes: (1..=count).map(|at| Order { level: next(at), ..Order::VACANT }).collect(),
             extras: vec![Extra::NONE; count as usize],
-            free: (0..count).rev().collect(),
+            free: next(0),
+            live: 0,
         }
     }
 
+    #[inline]
     pub fn live(&self) -> usize {
-        self.nodes.len() - self.free.len()
+        self.live as usize
     }
 
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.free == NIL
     }
 
-    /// The extra is written only if the flags say that there is one.
+    /// The slot that `allocate` will give next; `NIL` if there is none.
     #[inline]
-    pub fn allocate(&mut self, order: Order, extra: &Extra) -> Option<u32> {
-        let handle = self.free.pop()?;
-        self.nodes[handle as usize] = order;
-        if order.flags.has(Flags::EXTRA) {
-            self.extras[handle as usize] = *extra;
-        }
+    pub fn next_free(&self) -> u32 {
+        self.free
+    }
+
+    #[inline]
+    pub fn allocate(&mut self, order: Order) -> Option<u32> {
+        let handle = self.free;
+        let node = self.nodes.get_mut(handle as usize)?;
+        self.free = node.level;
+        self.live += 1;
+        *node = order;
         Some(handle)
     }
 
     #[inline]
     pub fn release(&mut self, handle: u32) {
-        self.free.push(handle);
+        self.nodes[handle as usize].level = self.free;
+        self.free = handle;
+        self.live -= 1;
     }
 
     #[inline]

@@ -14,7 +14,7 @@
 
 use crate::market::{Instrument, MARKET_KEY, Market, own_key};
 use crate::order::{Extra, Flags, MARKET, Order};
-use crate::types::{CrossType, Limits, PRICE_MAX, Side, TIME_TO_LIVE_MAX, TradingState};
+use crate::types::{CrossType, InstrumentSpec, Limits, PRICE_MAX, Side, TIME_TO_LIVE_MAX, TradingState};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"PLBK");
 const VERSION: u32 = 1;
@@ -125,10 +125,10 @@ impl Market {
         }
         for instrument in 0..self.instrument_count() {
             for ladder in self.ladders_of(instrument) {
-                let count: u32 = self.levels_of(ladder).map(|level| level.orders).sum();
+                let count: u32 = self.levels_of(ladder).map(|level| self.levels.get(level).orders).sum();
                 out.u32(count);
                 for level in self.levels_of(ladder) {
-                    for (_, order) in self.queue(level.displayed.head).chain(self.queue(level.hidden.head)) {
+                    for (_, order) in self.queue(level, false).chain(self.queue(level, true)) {
                         out.u64(order.order_ref);
                     }
                 }
@@ -208,12 +208,12 @@ impl Market {
         }
         let mut pending: Vec<(u64, Order, Extra)> = Vec::new();
         for _ in 0..count {
-            let (order, extra) = input.order(&market)?;
-            if market.lookup.contains(order.key()) {
+            let (mut order, extra) = input.order(&market)?;
+            let Ok(vacancy) = market.lookup.vacancy(order.key()) else {
                 return Err(input.inconsistent("two orders with the same key"));
-            }
+            };
             // Filed now, in the order of entry; the number stands for the handle until the order rests.
-            market.lookup.insert(order.key(), pending.len() as u32);
+            order.bucket = market.lookup.insert(order.key(), vacancy, pending.len() as u32);
             pending.push((order.order_ref, order, extra));
         }
         let mut by_reference: Vec<(u64, u32)> =
@@ -281,11 +281,12 @@ impl Market {
         let tick = self.instruments[order.instrument as usize].tick;
         let key =
             if order.price == MARKET { MARKET_KEY } else { own_key(order.flags.side(), order.price / tick) };
-        let handle = self.queue_up(ladder, key, &order, extra).map_err(|reject| match reject {
+        let level = self.level_for(ladder, key, order.price).map_err(|reject| match reject {
             crate::types::Reject::OrdersExhausted => RestoreError::BeyondLimits("orders"),
             _ => RestoreError::BeyondLimits("price levels"),
         })?;
-        self.lookup.refile(order.key(), handle);
+        let handle = self.queue_up::<false>(level, Order { level, ..order }, extra);
+        self.lookup.refile(order.bucket, order.user_ref, handle);
         Ok(handle)
     }
 }
@@ -319,16 +320,13 @@ impl Input<'_> {
         let (tick, lot, quantity_max, bits) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
         let state = TradingState::ALL.get((bits & 0xFF) as usize);
         match state {
-            Some(&state) if tick > 0 && lot > 0 && bits >> 10 == 0 => Ok(Instrument {
-                tick,
-                lot,
-                quantity_max,
-                state,
-                opened: bits >> 8 & 1 != 0,
-                closed: bits >> 9 & 1 != 0,
-            }),
-            _ => Err(self.inconsistent("an instrument that cannot be")),
+            Some(&state) if bits >> 10 == 0 => {
+                let spec = InstrumentSpec { tick, lot, quantity_max, state };
+                Instrument::new(spec, bits >> 8 & 1 != 0, bits >> 9 & 1 != 0)
+            }
+            _ => None,
         }
+        .ok_or(self.inconsistent("an instrument that cannot be"))
     }
 
     fn order(&mut self, market: &Market) -> Result<(Order, Extra), RestoreError> {

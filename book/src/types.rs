@@ -78,7 +78,12 @@ impl Side {
 
     #[inline]
     pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self::ALL[(bits & 3) as usize]
+        match bits & 3 {
+            0 => Self::Buy,
+            1 => Self::Sell,
+            2 => Self::SellShort,
+            _ => Self::SellShortExempt,
+        }
     }
 }
 
@@ -116,8 +121,15 @@ pub enum SelfMatchStrategy {
 }
 
 impl SelfMatchStrategy {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::CancelNewest, Self::CancelOldest, Self::CancelBoth, Self::Decrement];
+    #[inline]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        match bits & 3 {
+            0 => Self::CancelNewest,
+            1 => Self::CancelOldest,
+            2 => Self::CancelBoth,
+            _ => Self::Decrement,
+        }
+    }
 }
 
 /// Orders with the same group never trade with each other in continuous matching. Group 0 trades with everyone.
@@ -394,7 +406,8 @@ pub struct Limits {
     pub orders: u32,
     /// Price levels in use at once, all instruments together.
     pub levels: u32,
-    /// Nodes of the price index: one covers 64 neighbouring ticks. A level far from all others takes up to six.
+    /// Nodes of the price index: one covers 64 neighbouring ticks, one more 64 of those. A level far from
+    /// all others can take up to nine.
     pub nodes: u32,
     /// Secret of the order lookup, so that nobody can choose references that collide. Does not influence any output.
     pub hash_seed: u64,

@@ -8,16 +8,15 @@
 use core::hint::black_box;
 
 use crate::ladder::NIL;
-use crate::level::Level;
-use crate::market::{Market, book_ladder, limit_key, own_key};
+use crate::market::{Market, limit_key, own_key};
 use crate::types::{OrderKey, Party, Side};
 
 /// Messages warmed together: a full receive batch.
 pub const WARM_MAX: usize = 64;
 
-/// From so many instruments on warming a batch costs no more than it saves. Nanoseconds a message, one by one and in warmed
-/// batches (`book-bench`, 40 resting orders each, real flow): 42 and 67 with 1 instrument, 48 and 70 with 100, 97 and 96 with
-/// 1,000, 207 and 138 with 10,000. A shard with 28 orders a datagram replays 10,000 instruments 1.4 times as fast.
+/// From so many instruments on warming a batch costs less than it saves. Nanoseconds a message, one by one and in warmed
+/// batches (`book-bench`, 40 resting orders each, real flow, beside other work): 115 and 92 with 1,000 instruments, 287 and 167
+/// with 10,000; with 100 there is nothing to save of 31.
 pub const WARM_INSTRUMENTS: u32 = 1_000;
 
 #[derive(Clone, Copy)]
@@ -75,60 +74,65 @@ impl Market {
         let entries = &list.entries[..core::mem::take(&mut list.entry_count)];
         let keys = &list.keys[..core::mem::take(&mut list.key_count)];
         let mut sum = 0;
-        // Known orders: index, bucket, order, level and neighbours, the leaf that loses a level.
+        // Known orders: head of the chain, bucket, order and link, level and neighbours, the bitmaps that lose a level.
         let mut handles = [NIL; WARM_MAX];
         let mut nexts = [NIL; WARM_MAX];
         let mut previous = [NIL; WARM_MAX];
         for (handle, key) in handles.iter_mut().zip(keys) {
             *handle = self.lookup.warm_index(*key);
         }
-        // New orders: tick size, both sides' ladders and the owner; the leaf; the level; the order to queue behind. If it
-        // will trade: the best level of the other side, the order in front, where that is filed.
+        // New orders: tick size, both sides' ladders and the owner; the owner's latest bucket and the leaf; the level and its
+        // queue; the link to queue behind. If it will trade: the best level of the other side, the order in front, where that is
+        // filed.
         let mut levels = [NIL; WARM_MAX];
         let mut makers = [NIL; WARM_MAX];
-        for (level, entry) in levels.iter_mut().zip(entries) {
-            sum ^= self.lookup.warm_latest(entry.party);
-            sum ^= self.ladders.get(book_ladder(entry.instrument, entry.side)).map_or(0, |it| it.best_key());
-            *level = self.instruments.get(entry.instrument as usize).map_or(1, |found| found.tick);
+        for ((level, maker), entry) in levels.iter_mut().zip(&mut makers).zip(entries) {
+            *maker = self.lookup.warm_latest(entry.party);
+            if let Some(found) = self.instruments.get(entry.instrument as usize) {
+                *level = found.tick;
+                sum ^= found.sides[entry.side.book_index()].best_key();
+            }
         }
         for (handle, key) in handles.iter_mut().zip(keys) {
             *handle = self.lookup.warm_slot(*handle, *key);
         }
         for ((level, maker), entry) in levels.iter_mut().zip(&mut makers).zip(entries) {
-            let tick = entry.price / (*level).max(1);
-            let own = book_ladder(entry.instrument, entry.side);
-            *level = self.ladders.get(own).map_or(NIL, |it| it.warm(&self.nodes, own_key(entry.side, tick)));
-            if let Some(opposite) = self.ladders.get(own ^ 1)
-                && opposite.best_key() <= limit_key(entry.side, tick)
-            {
+            sum ^= self.lookup.warm_bucket(*maker);
+            (*level, *maker) = (NIL, NIL);
+            let Some(found) = self.instruments.get(entry.instrument as usize) else { continue };
+            let (side, tick) = (entry.side, found.tick_of(entry.price));
+            *level = found.sides[side.book_index()].warm(&self.nodes, own_key(side, tick));
+            let opposite = &found.sides[1 - side.book_index()];
+            if opposite.best_key() <= limit_key(side, tick) {
                 *maker = opposite.best_level();
             }
         }
         for ((handle, next), previous) in
             handles.iter_mut().zip(&mut nexts).zip(&mut previous).take(keys.len())
         {
-            if let Some(order) = self.orders.peek(*handle) {
-                (*handle, *next, *previous) = (order.level, order.next, order.previous);
-            }
+            (*next, *previous) = self.levels.neighbours(*handle);
+            *handle = self.orders.peek(*handle).map_or(NIL, |order| order.level);
         }
         for (level, maker) in levels.iter_mut().zip(&mut makers).take(entries.len()) {
-            *level = self.levels.peek(*level).map_or(NIL, |level| level.displayed.tail);
-            *maker = self.levels.peek(*maker).map_or(NIL, Level::front);
+            *level = self.levels.ends(*level).1;
+            *maker = self.levels.ends(*maker).0;
         }
-        for ((level, next), previous) in handles.iter_mut().zip(&nexts).zip(&previous).take(keys.len()) {
-            sum ^= self.orders.peek(*next).map_or(0, |order| order.open);
-            sum ^= self.orders.peek(*previous).map_or(0, |order| order.open);
-            *level = self.levels.peek(*level).map_or(NIL, |level| level.ladder);
+        for ((level, next), previous) in handles.iter_mut().zip(&nexts).zip(&mut previous).take(keys.len()) {
+            sum ^= self.levels.neighbours(*next).0 ^ self.levels.neighbours(*previous).0;
+            (*level, *previous) =
+                self.levels.peek(*level).map_or((NIL, 0), |level| (level.ladder, level.key));
         }
         for (tail, maker) in levels.iter().zip(&mut makers).take(entries.len()) {
-            sum ^= self.orders.peek(*tail).map_or(0, |order| order.open);
-            *maker = self.orders.peek(*maker).map_or(NIL, |order| self.lookup.warm_index(order.key()));
+            sum ^= self.levels.neighbours(*tail).0 ^ self.levels.neighbours(*maker).0;
+            *maker = self.orders.peek(*maker).map_or(NIL, |order| order.bucket);
         }
         for bucket in &makers[..entries.len()] {
             sum ^= self.lookup.warm_bucket(*bucket);
         }
-        for ladder in &handles[..keys.len()] {
-            sum ^= self.ladders.get(*ladder as usize).map_or(0, |ladder| ladder.warm_leaf(&self.nodes));
+        for (ladder, key) in handles.iter().zip(&previous).take(keys.len()) {
+            if *ladder != NIL {
+                sum ^= self.ladder(*ladder as usize).warm_leaf(&self.nodes, *key);
+            }
         }
         black_box(sum);
     }

@@ -8,3 +8,8 @@ pub mod digest;
 pub mod drive;
 #[path = "every_feature.rs"]
 pub mod every_feature;
+
+/// A reference price, which is always known.
+pub fn reference(price: u64) -> u64 {
+    price
+}

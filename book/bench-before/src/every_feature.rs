@@ -3,14 +3,17 @@
 
 use super::book::{
     CancelReason, Cancellation, Cross, CrossExecution, CrossKind, CrossType, Execution, InstrumentSpec,
-    Limits, MARKET_PRICE, Market, MassCancel, Modification, NewOrder, OrderKey, OrderView, PRICE_MAX,
-    ReplaceOrder, Replacement, SelfMatch, SelfMatchPrevention, SelfMatchStrategy, Side, Sink, TimeInForce,
-    TradingState, WarmList,
+    Limits, MARKET_PRICE, Market, MassCancel, Modification, NewOrder, OrderKey, OrderView, ReplaceOrder,
+    Replacement, SelfMatch, SelfMatchPrevention, SelfMatchStrategy, Side, Sink, TimeInForce, TradingState,
+    WarmList,
 };
+use super::reference;
 use book::random::Random;
 
 const INSTRUMENTS: u32 = 4;
 const OWNERS: u32 = 6;
+/// The largest price of both versions.
+const PRICE_MAX: u64 = 1_999_999_900;
 
 /// Everything reported, folded into one number.
 #[derive(Default)]
@@ -235,7 +238,7 @@ impl Requests {
             // Around a multiple of 4,096, where the parts of a price index meet.
             409_600 - self.mix.spread / 2 + self.random.below(self.mix.spread + 1)
         };
-        ticks * tick + u64::from(self.random.chance(1, 200))
+        (ticks * tick + u64::from(self.random.chance(1, 200))).min(PRICE_MAX)
     }
 
     fn quantity(&mut self) -> u32 {
@@ -367,9 +370,16 @@ impl Requests {
             TradingState::Closed,
         ]);
         let kind = self.pick(&[CrossKind::Opening, CrossKind::Closing, CrossKind::Resumption]);
-        let reference = self.price(instrument).min(PRICE_MAX);
-        let indication = self.market.indicative(instrument, kind, reference);
-        self.hash.text(&indication);
+        let reference = reference(self.price(instrument).min(PRICE_MAX));
+        if let Some(found) = self.market.indicative(instrument, kind, reference) {
+            self.hash.text(&(
+                found.price,
+                found.paired,
+                found.imbalance,
+                found.imbalance_side,
+                found.far_price,
+            ));
+        }
         match self.random.below(20) {
             0..14 => {
                 let crossed = self.market.uncross(instrument, kind, reference, next, &mut self.hash);

@@ -25,9 +25,9 @@ use report::{Budget, Report, median};
 use shapes::{ALL, generate};
 
 /// Messages of one turn: some 2 ms, so that a slow moment of the machine meets both versions.
-const PIECE: usize = 20_000;
+const PIECE: usize = 200_000;
 /// Turns of a round.
-const PIECES: usize = 20;
+const PIECES: usize = 2;
 /// Messages counted by callgrind, which is fifty times as slow.
 const COUNTED: usize = 100_000;
 

@@ -15,36 +15,38 @@ pub struct Digest {
 }
 
 impl Digest {
-    #[inline]
+    #[inline(always)]
     fn order(&mut self, order: &OrderView) {
-        self.sum = self.sum.wrapping_mul(31)
-            ^ (order.order_ref << 32 | u64::from(order.key.user_ref))
-            ^ (u64::from(order.key.party.owner()) << 40 | order.price)
-            ^ (u64::from(order.open) << 32 | u64::from(order.displayed))
-            ^ (u64::from(order.instrument) << 32 | u64::from(order.attributes) | order.side as u64);
+        self.sum = self
+            .sum
+            .rotate_left(7)
+            .wrapping_add(order.order_ref ^ order.price)
+            .wrapping_add(u64::from(order.key.user_ref) + u64::from(order.key.party.owner()))
+            .wrapping_add(u64::from(order.open) + u64::from(order.displayed))
+            .wrapping_add(u64::from(order.instrument) + u64::from(order.attributes) + order.side as u64);
     }
 }
 
 impl Sink for Digest {
-    #[inline]
+    #[inline(always)]
     fn accepted(&mut self, order: &OrderView) {
         self.order(order);
     }
-    #[inline]
+    #[inline(always)]
     fn replaced(&mut self, replacement: &Replacement) {
         self.order(&replacement.order);
         self.sum ^= replacement.original_ref ^ u64::from(replacement.original_open);
     }
-    #[inline]
+    #[inline(always)]
     fn withdrawn(&mut self, order_ref: u64, instrument: u32) {
         self.sum ^= order_ref << 20 ^ u64::from(instrument);
     }
-    #[inline]
+    #[inline(always)]
     fn booked(&mut self, order: &OrderView, replaces: Option<u64>) {
         self.order(order);
         self.sum ^= replaces.unwrap_or(0);
     }
-    #[inline]
+    #[inline(always)]
     fn executed(&mut self, execution: &Execution) {
         self.executed_shares += u64::from(execution.quantity);
         self.order(&execution.maker);
@@ -58,7 +60,7 @@ impl Sink for Digest {
     fn crossed(&mut self, cross: &Cross) {
         self.sum ^= cross.quantity;
     }
-    #[inline]
+    #[inline(always)]
     fn cancelled(&mut self, cancellation: &Cancellation) {
         self.order(&cancellation.order);
         self.sum ^= u64::from(cancellation.quantity) << 32

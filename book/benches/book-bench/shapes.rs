@@ -117,8 +117,7 @@ impl Generator {
         }
     }
 
-    fn new_key(&mut self) -> OrderKey {
-        let owner = self.random.below(u64::from(OWNERS)) as u32;
+    fn new_key(&mut self, owner: u32) -> OrderKey {
         loop {
             let reference = match self.references {
                 References::Dense => {
@@ -152,7 +151,8 @@ impl Generator {
     }
 
     fn enter(&mut self) -> Message {
-        let key = self.new_key();
+        let owner = self.random.below(u64::from(OWNERS)) as u32;
+        let key = self.new_key(owner);
         let buy = self.random.chance(1, 2);
         let (price, quantity) = (self.price(buy), self.quantity());
         self.give(Action::Enter, key, key, buy, quantity, price)
@@ -214,15 +214,8 @@ impl Generator {
             self.live.push((key, buy));
             return self.give(Action::Reduce, key, key, buy, quantity.max(view.executed + 100), 0);
         }
-        let new = OrderKey { party: key.party, ..self.new_key() };
-        let new = if self.market.order(new).is_some() { self.fresh_of(key) } else { new };
+        let new = self.new_key(key.party.owner());
         let (price, quantity) = (self.price(buy), view.executed + self.quantity());
         self.give(Action::Replace, new, key, buy, quantity, price)
-    }
-
-    fn fresh_of(&mut self, key: OrderKey) -> OrderKey {
-        let next = &mut self.next[key.party.owner() as usize];
-        *next += 1;
-        OrderKey { user_ref: *next, ..key }
     }
 }

@@ -368,13 +368,6 @@ impl Drop for Verifier {
     }
 }
 
-/// Whether it is the account's password, on the caller's own thread and without a limit.
-pub fn is_correct(accounts: &[crate::config::Account], account: Option<u32>, password: &[u8; 10]) -> bool {
-    let known = account.and_then(|index| accounts.get(index as usize));
-    let hash = known.or(accounts.first()).map(|account| account.password_hash.as_str());
-    hash.is_some_and(|hash| Checker::default().is_correct(hash, password)) && known.is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

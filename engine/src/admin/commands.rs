@@ -1,8 +1,7 @@
-//! Operator commands: authorised by token, read by the table of inputs, applied by the shards they concern, and answered with
+//! Operator commands: read by the table of inputs, applied by the shards they concern, and answered with
 //! what came of it in each. Nothing is guessed: a command that is not exactly one changes nothing.
 
 use super::{Admin, AdminRequest, ShardHandle};
-use crate::config::Secret;
 use crate::core::CoreError;
 use crate::inputs::Input;
 use crate::inputs::command::{CommandError, Given, SNAPSHOT};
@@ -23,10 +22,6 @@ type Answer = (StatusCode, String);
 /// Why a command was not carried out, or not known to have been.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    #[error("commands are off: admin.token is not set")]
-    Off,
-    #[error("expected the header Authorization: Bearer TOKEN")]
-    Unauthorized,
     #[error(
         "a command's parameters belong in its address, as in /commands/halt?symbol=AAPL; the request has a body"
     )]
@@ -56,8 +51,6 @@ pub enum OperatorError {
 impl OperatorError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Off => StatusCode::FORBIDDEN,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Refused(CoreError::Apply(
                 ApplyError::UnknownFirm(_) | ApplyError::UnknownSymbol(_) | ApplyError::UnknownSession(_),
             )) => StatusCode::BAD_REQUEST,
@@ -95,7 +88,6 @@ async fn carry_out(
     parameters: Result<Vec<(String, String)>, String>,
     headers: &HeaderMap,
 ) -> Result<Answer, OperatorError> {
-    authorise(admin.token.as_ref().map(Secret::reveal), headers)?;
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if has_body {
@@ -121,28 +113,6 @@ async fn carry_out(
         outcomes.push((shard, tell(&admin.shards[shard], input).await));
     }
     Ok(report(&input, &outcomes))
-}
-
-/// # Errors
-/// No token is configured, or another one was presented. The name of the scheme is in any case (RFC 9110, section 11.1).
-fn authorise(token: Option<&str>, headers: &HeaderMap) -> Result<(), OperatorError> {
-    let token = token.ok_or(OperatorError::Off)?;
-    let presented = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, presented)| presented.trim_start_matches(' '));
-    match presented {
-        Some(presented) if equal_in_constant_time(token, presented) => Ok(()),
-        _ => Err(OperatorError::Unauthorized),
-    }
-}
-
-/// Whether two secrets are the same, in a time that tells nothing about where they differ.
-fn equal_in_constant_time(left: &str, right: &str) -> bool {
-    left.len() == right.len()
-        && left.bytes().zip(right.bytes()).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }
 
 /// The shards that the command is for: the one that has the symbol or the session, else all.
@@ -222,29 +192,6 @@ fn report(input: &Input<'_>, outcomes: &[(usize, Result<String, OperatorError>)]
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_are_compared_whole() {
-        assert!(equal_in_constant_time("secret", "secret"));
-        assert!(!equal_in_constant_time("secret", "secreT"));
-        assert!(!equal_in_constant_time("secret", "secre"));
-    }
-
-    #[test]
-    fn the_scheme_is_in_any_case_and_the_token_is_not() {
-        let outcome = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, header::HeaderValue::from_static(text));
-            authorise(Some("Secret"), &headers)
-        };
-        for good in ["Bearer Secret", "bearer Secret", "BEARER  Secret"] {
-            assert!(outcome(good).is_ok(), "{good}");
-        }
-        for bad in ["Bearer secret", "Basic Secret", "Secret", "BearerSecret", "Bearer Secret2"] {
-            assert!(matches!(outcome(bad), Err(OperatorError::Unauthorized)), "{bad}");
-        }
-        assert!(matches!(authorise(None, &HeaderMap::new()), Err(OperatorError::Off)));
-    }
 
     #[test]
     fn what_some_shards_did_and_some_did_not_is_said() {

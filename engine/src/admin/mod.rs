@@ -1,25 +1,35 @@
 //! What operators and monitoring talk to: health, metrics and commands over HTTP, on a thread of its own. Not the order
 //! path: a command reaches its shard as a journaled input, through a bounded ring.
 
+mod authorization;
 mod commands;
+mod listener;
 mod metrics;
 
+use crate::accounts::verify::Door;
 use crate::config::Secret;
 use crate::core::CoreError;
 use crate::history::snapshot::thread::SnapshotRequest;
 use crate::inputs::Input;
 use crate::runner::SharedReport;
 use anyhow::Context;
+use authorization::{Authority, authorize};
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use listener::{AdminListener, Asker};
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Commands that may wait for a shard.
 pub const COMMANDS_WAITING: usize = 64;
+/// Time for answers that are on their way when the server stops. Half a request is not waited for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A command on its way to a shard; the answer is what came of it.
 pub struct AdminRequest {
@@ -68,7 +78,7 @@ impl ShardHandle {
 /// The server's state, shared by its handlers.
 pub struct Admin {
     pub shards: Vec<ShardHandle>,
-    token: Option<Secret>,
+    authority: Authority,
     /// Absent without an XDP program.
     verdicts: Option<Verdicts>,
 }
@@ -87,23 +97,34 @@ impl AdminServer {
     pub fn start(
         listen: SocketAddr,
         token: Option<Secret>,
+        door: Door,
         shards: Vec<ShardHandle>,
         verdicts: Option<Verdicts>,
     ) -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind(listen)
             .with_context(|| format!("admin.listen: cannot bind {listen}"))?;
         listener.set_nonblocking(true)?;
-        let admin = Arc::new(Admin { shards, token, verdicts });
+        let admin = Arc::new(Admin { shards, authority: Authority { token, door }, verdicts });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             let served = runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                let stopped = async {
+                let listener = AdminListener::new(tokio::net::TcpListener::from_std(listener)?);
+                let (stopping, mut stops) = tokio::sync::watch::channel(false);
+                let stopped = async move {
                     // Dropped or sent: both mean stop.
                     let _ = stopped.await;
+                    let _ = stopping.send(true);
                 };
-                axum::serve(listener, router(admin)).with_graceful_shutdown(stopped).await
+                let service = router(admin).into_make_service_with_connect_info::<Asker>();
+                let late = async move {
+                    let _ = stops.changed().await;
+                    tokio::time::sleep(STOP_TIMEOUT).await;
+                };
+                tokio::select! {
+                    served = axum::serve(listener, service).with_graceful_shutdown(stopped).into_future() => served,
+                    () = late => Ok(()),
+                }
             });
             if let Err(error) = served {
                 tracing::error!(%error, "the admin server ended");
@@ -132,6 +153,9 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/ready", get(metrics::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/report", get(metrics::report))
-        .route("/commands/{command}", post(commands::command))
+        .route(
+            "/commands/{command}",
+            post(commands::command).layer(from_fn_with_state(Arc::clone(&admin), authorize)),
+        )
         .with_state(admin)
 }

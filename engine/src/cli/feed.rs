@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use engine::feed::books::{Ladder, VisibleLevel};
-use engine::feed::client::{Client, Settings, Snapshot, snapshot};
+use engine::feed::receive::{Receiver, Settings, Snapshot, snapshot};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -77,7 +77,7 @@ pub fn execute(args: &FeedArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let start = if args.from_snapshot { Some(args.snapshot()?) } else { None };
-    let mut client = Client::join(&settings, start)?;
+    let mut client = Receiver::join(&settings, start)?;
     let mut file = match &args.record {
         Some(path) => {
             Some(BufWriter::new(File::create(path).with_context(|| format!("--record {}", path.display()))?))
@@ -123,7 +123,7 @@ pub fn execute(args: &FeedArgs) -> anyhow::Result<()> {
 }
 
 /// Compares with snapshots until one is from a time that we have messages of.
-fn compare(args: &FeedArgs, client: &mut Client, record: &mut dyn FnMut(&[u8])) -> anyhow::Result<bool> {
+fn compare(args: &FeedArgs, client: &mut Receiver, record: &mut dyn FnMut(&[u8])) -> anyhow::Result<bool> {
     for _ in 0..COMPARISONS {
         let snapshot = args.snapshot()?;
         let until = Instant::now() + Duration::from_secs(2);
@@ -140,7 +140,7 @@ fn compare(args: &FeedArgs, client: &mut Client, record: &mut dyn FnMut(&[u8])) 
     bail!("no snapshot from a time that could be compared with")
 }
 
-fn show(client: &Client, levels: usize) -> std::io::Result<()> {
+fn show(client: &Receiver, levels: usize) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let counters = client.counters;
     writeln!(

@@ -212,6 +212,8 @@ pub struct GatewayConfig {
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub max_connections: usize,
+    /// Of those, from one IPv4 address or one IPv6 network of 64 bits.
+    pub max_connections_per_source: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -388,6 +390,7 @@ impl Default for GatewayConfig {
             tls_certificate: None,
             tls_key: None,
             max_connections: 256,
+            max_connections_per_source: 64,
         }
     }
 }

@@ -66,10 +66,10 @@ enum Shape {
 fn numbers(config: &Config) -> Checked {
     use Shape::{MultipleOf, PowerOfTwo, Whole};
     const OPEN: i128 = i128::MAX;
-    let Config { engine, network, session, journal, limits, feed, .. } = config;
+    let Config { engine, network, session, journal, limits, gateway, feed, .. } = config;
     // Without a rate nobody asks for the burst.
     let burst_least = u8::from(network.rate_per_source > 0);
-    let table: [(&str, i128, Shape, i128, i128); 20] = [
+    let table: &[(&str, i128, Shape, i128, i128)] = &[
         ("engine.shards", engine.shards as i128, Whole, 1, MAX_SHARDS as i128),
         ("engine.utc_offset_seconds", engine.utc_offset_seconds.into(), Whole, -86_399, 86_399),
         ("network.ring_depth", network.ring_depth.into(), PowerOfTwo, 64, 1 << 16),
@@ -87,11 +87,19 @@ fn numbers(config: &Config) -> Checked {
         ("limits.max_price_levels", limits.max_price_levels.into(), Whole, 1, MAX_TABLE.into()),
         ("limits.max_instruments", limits.max_instruments.into(), Whole, 1, MAX_INSTRUMENTS.into()),
         ("limits.session_share_percent", limits.session_share_percent.into(), Whole, 1, 100),
+        ("gateway.max_connections", gateway.max_connections as i128, Whole, 1, MAX_SESSIONS as i128),
+        (
+            "gateway.max_connections_per_source",
+            gateway.max_connections_per_source as i128,
+            Whole,
+            1,
+            MAX_SESSIONS as i128,
+        ),
         ("feed.window_bytes", feed.window_bytes as i128, PowerOfTwo, 1 << 16, OPEN),
         ("feed.spacing_us", feed.spacing_us.into(), Whole, 0, 1_000_000),
         ("network.burst_per_source", network.burst_per_source.into(), Whole, burst_least.into(), OPEN),
     ];
-    for (key, value, shape, least, most) in table {
+    for &(key, value, ref shape, least, most) in table {
         let (fits, shape) = match shape {
             Whole => (true, String::new()),
             PowerOfTwo => (value.count_ones() == 1, "a power of two, ".to_owned()),

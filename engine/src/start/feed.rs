@@ -1,7 +1,6 @@
 //! Starts a shard's market data: its publisher, and the threads that help receivers. What they do is `crate::feed`'s business.
 
 use super::{Engine, ports};
-use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::core::Core;
 use crate::feed::{self, JournalSource, Publisher};
@@ -14,17 +13,24 @@ impl Engine {
         config: &Config,
         shard: usize,
         core: &mut Core<L>,
-        accounts: &Accounts,
         journal: Option<JournalSource>,
     ) -> anyhow::Result<Option<Publisher>> {
         if !feed::is_wanted(&config.feed) {
             return Ok(None);
         }
         let (session, next) = (core.shard.genesis.feed_session, core.shard.next_feed());
-        core.sessions.set_feed(feed::stream(config.feed.window_bytes, session, next));
+        core.sessions.set_feed(feed::window(config.feed.window_bytes, session, next));
         let tap = if feed::is_followed(&config.feed) {
             let (writer, reader) = feed::tap::tap(config.feed.window_bytes);
-            self.feeds.push(feed::start(config, shard, session, next, reader, accounts, journal)?);
+            self.feeds.push(feed::start(
+                config,
+                shard,
+                session,
+                next,
+                reader,
+                self.verifier.door(),
+                journal,
+            )?);
             Some(writer)
         } else {
             None

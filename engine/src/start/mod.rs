@@ -35,7 +35,7 @@ pub struct Engine {
     journals: Vec<Background>,
     replays: Vec<Replays>,
     snapshots: Vec<Snapshots>,
-    _verifier: Verifier,
+    verifier: Verifier,
     /// Stopped after the shards, whose last messages they still take.
     feeds: Vec<FeedThreads>,
     gateways: Vec<Gateway>,
@@ -93,16 +93,19 @@ impl Engine {
             journals: Vec::new(),
             replays: Vec::new(),
             snapshots: Vec::new(),
-            _verifier: verifier,
+            verifier,
             feeds: Vec::new(),
             gateways: Vec::new(),
             _device: None,
             _admin: None,
         };
+        let door = engine.verifier.door();
         engine._admin = config
             .admin
             .listen
-            .map(|listen| AdminServer::start(listen, config.admin.token.clone(), handles, ports.verdicts()))
+            .map(|listen| {
+                AdminServer::start(listen, config.admin.token.clone(), door, handles, ports.verdicts())
+            })
             .transpose()?;
         match ports {
             Ports::Udp(ports) => engine.start_shards(config, ports, shared)?,

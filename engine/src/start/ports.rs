@@ -2,7 +2,7 @@
 
 use crate::admin::{PortLabels, Verdicts};
 use crate::config::{Config, PortKind};
-use crate::feed::receivers;
+use crate::feed::send::receivers;
 use anyhow::Context;
 use netio::Peer;
 use netio::filter::{Rate, SourceRules};

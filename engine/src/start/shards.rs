@@ -90,7 +90,7 @@ impl Engine {
         let Assembly { config, shard, .. } = assembly;
         let Shared { accounts, verifier, report, requests, symbols, .. } = shared;
         let (replays, source) = readers.map(|readers| (readers.replays, readers.source)).unzip();
-        let publisher = self.start_feed(config, shard, &mut core, &accounts, source)?;
+        let publisher = self.start_feed(config, shard, &mut core, source)?;
         assembly.configure(&mut core, clock.now().timestamp_ns)?;
         // It is told once.
         let _ = symbols.set(core.shard.instruments().iter().map(|instrument| instrument.symbol).collect());

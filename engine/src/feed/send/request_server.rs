@@ -1,8 +1,9 @@
 //! MoldUDP64 retransmission over UDP: one datagram for each request, from the window or, for what is older, from the
 //! journal. Requests that make no sense are not answered, as the protocol says.
 
-use super::follower::{Feed, JournalSource};
-use super::stream;
+use super::journal_source::JournalSource;
+use super::state::Feed;
+use super::window::window;
 use crate::history::recovery::RecoveryError;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -116,7 +117,7 @@ fn answer_deep(
     journal: &JournalSource,
     session: SessionName,
 ) {
-    let mut window = stream(DEEP_WINDOW_BYTES, session, 1);
+    let mut window = window(DEEP_WINDOW_BYTES, session, 1);
     while let Ok(DeepRequest { from, until, source }) = requests.recv() {
         if from < window.first() || from >= window.next() {
             match fetch(journal, session, from) {
@@ -136,7 +137,7 @@ fn answer_deep(
 
 /// Messages from `from` on, as many as a window takes.
 fn fetch(journal: &JournalSource, session: SessionName, from: u64) -> Result<SendStream, RecoveryError> {
-    let mut window = stream(DEEP_WINDOW_BYTES, session, from);
+    let mut window = window(DEEP_WINDOW_BYTES, session, from);
     let mut bytes = 0;
     super::deep::replay(journal, from, |_, message| {
         bytes += message.len() + 2;

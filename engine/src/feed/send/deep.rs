@@ -1,7 +1,7 @@
 //! Feed messages that no window has any more, made again by a replica of the shard that follows its journal. Slow (it
 //! begins with a snapshot at best) and never on the shard's thread.
 
-use super::follower::JournalSource;
+use super::journal_source::JournalSource;
 use crate::history::recovery::RecoveryError;
 use crate::history::replica::Replica;
 use crate::inputs::SessionId;

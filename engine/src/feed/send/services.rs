@@ -2,9 +2,10 @@
 //! few of them; they look at the feed thread's state and never at the shard.
 
 use super::deep;
-use super::follower::{Feed, JournalSource};
-use crate::accounts::Accounts;
-use crate::accounts::verify;
+use super::journal_source::JournalSource;
+use super::state::Feed;
+use crate::accounts::verify::{Door, Verdict};
+use crate::doors::{Place, Places};
 use crate::soup::{Connection, SoupError, push_sequenced};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,8 +17,9 @@ use std::time::{Duration, Instant};
 use wire::itch::GlimpseSnapshot;
 use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, Packet, login_reject_reason};
 
-/// Connections of one service; the next is closed at once.
+/// Connections of one service, and those of one source: each has a thread. The next is closed at once.
 const MAX_CONNECTIONS: usize = 32;
+const MAX_PER_SOURCE: usize = 8;
 /// Replays from the journal at once over all connections of a service: each has a shard's tables.
 const MAX_DEEP_REPLAYS: usize = 2;
 /// Bytes of frames written at once.
@@ -33,23 +35,25 @@ const LINGER: Duration = Duration::from_secs(30);
 pub struct Services {
     pub feed: Feed,
     pub journal: Option<JournalSource>,
-    pub accounts: Accounts,
+    pub accounts: Door,
     pub stop: Arc<AtomicBool>,
 }
 
-/// A place among a bounded number, given back on drop.
-struct Place(Arc<AtomicUsize>);
+/// One of the few replays from the journal, until it is dropped.
+struct DeepReplay(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(places: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        places
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < limit).then_some(taken + 1))
+impl DeepReplay {
+    fn begin(running: &Arc<AtomicUsize>) -> Option<Self> {
+        running
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < MAX_DEEP_REPLAYS).then_some(count + 1)
+            })
             .ok()
-            .map(|_| Self(Arc::clone(places)))
+            .map(|_| Self(Arc::clone(running)))
     }
 }
 
-impl Drop for Place {
+impl Drop for DeepReplay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -74,38 +78,39 @@ impl Services {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         tracing::info!(%address, "listening: {name}");
+        let places = Places::new(
+            format!("{name} {address}"),
+            "32 in all, 8 of a source",
+            MAX_CONNECTIONS,
+            MAX_PER_SOURCE,
+        );
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let places = Arc::new(AtomicUsize::new(0));
             while !self.stop.load(Ordering::Acquire) {
                 match listener.accept() {
-                    Ok((stream, from)) => self.serve(name, stream, from, &places, serve.clone()),
-                    // No connection yet, or one that was gone before it was taken.
-                    Err(_) => std::thread::sleep(POLL),
+                    Ok((stream, from)) => {
+                        if let Some(place) = places.admit(from) {
+                            self.serve(name, stream, from, place, serve.clone());
+                        }
+                    }
+                    // No connection yet, or one that was gone before it was taken, or no descriptor.
+                    Err(error) => std::thread::sleep(POLL.max(places.after_failure(&error))),
                 }
             }
         })
     }
 
-    fn serve<F>(
-        &self,
-        name: &'static str,
-        stream: TcpStream,
-        from: SocketAddr,
-        places: &Arc<AtomicUsize>,
-        serve: F,
-    ) where
+    fn serve<F>(&self, name: &'static str, stream: TcpStream, from: SocketAddr, place: Place, serve: F)
+    where
         F: Fn(&Self, &mut Connection) -> Result<(), SoupError> + Send + 'static,
     {
-        let Some(place) = Place::take(places, MAX_CONNECTIONS) else {
-            tracing::warn!(%from, "{name}: too many connections, this one is closed");
-            return;
-        };
         let services = self.clone();
         let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _place = place;
-            let ended = Connection::server(stream)
-                .map_err(SoupError::from)
-                .and_then(|mut c| serve(&services, &mut c));
+            let ended = Connection::server(stream).map_err(SoupError::from).and_then(|mut connection| {
+                let ended = serve(&services, &mut connection);
+                connection.end();
+                ended
+            });
             match ended {
                 Ok(()) | Err(SoupError::Closed) => tracing::debug!(%from, "{name}: done"),
                 Err(error) => tracing::info!(%from, %error, "{name}: connection ended"),
@@ -119,9 +124,11 @@ impl Services {
     /// Takes the login. Any account may see market data: all of it is public to the venue's participants.
     fn admit(&self, connection: &mut Connection) -> Result<LoginRequest, SoupError> {
         let request = connection.await_login()?;
-        let account = self.accounts.find(request.username);
-        if !verify::is_correct(&self.accounts.list, account, &request.password) {
-            return Err(self.refuse(connection, login_reject_reason::NOT_AUTHORIZED));
+        match self.accounts.check(connection.source()?, request.username, &request.password) {
+            Verdict::Correct(_) => {}
+            Verdict::Wrong | Verdict::Limited => {
+                return Err(self.refuse(connection, login_reject_reason::NOT_AUTHORIZED));
+            }
         }
         let deadline = Instant::now() + CATCH_UP_TIMEOUT;
         while self.feed.lock().catching_up {
@@ -220,7 +227,7 @@ impl Services {
         at: u64,
         deep: &Arc<AtomicUsize>,
     ) -> Result<u64, SoupError> {
-        let (Some(journal), Some(_place)) = (&self.journal, Place::take(deep, MAX_DEEP_REPLAYS)) else {
+        let (Some(journal), Some(_place)) = (&self.journal, DeepReplay::begin(deep)) else {
             // Heartbeats go on while it waits for its turn; without a journal nothing will ever come.
             if self.journal.is_none() {
                 return Err(SoupError::Closed);

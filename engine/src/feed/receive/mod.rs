@@ -1,7 +1,7 @@
 //! A receiver of the feed, as a participant would write one: joins, orders, repairs gaps by requests, rebuilds the books,
 //! and compares them with a snapshot. Uses nothing of the engine but what is on the wire.
 
-use super::books::{BookError, Books, differences};
+use crate::feed::books::{BookError, Books, differences};
 use crate::soup::{Connection, SoupError};
 use netio::random::Random;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -39,7 +39,7 @@ pub struct Settings {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum ReceiveError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error("receiving: {0}")]
@@ -55,7 +55,7 @@ pub enum ClientError {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ClientCounters {
+pub struct ReceiveCounters {
     pub datagrams: u64,
     pub messages: u64,
     /// Thrown away on purpose.
@@ -73,7 +73,7 @@ pub struct Snapshot {
 }
 
 /// Follows one shard's feed.
-pub struct Client {
+pub struct Receiver {
     socket: UdpSocket,
     /// Answers come to us alone, which a socket bound to a group would not take.
     repairs: UdpSocket,
@@ -86,17 +86,17 @@ pub struct Client {
     from: u64,
     random: Random,
     lose_percent: u32,
-    pub counters: ClientCounters,
+    pub counters: ReceiveCounters,
     pub ended: bool,
 }
 
-impl Client {
+impl Receiver {
     /// Joins the feed. `snapshot`: start from there; otherwise from the first message of the session.
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn join(settings: &Settings, snapshot: Option<Snapshot>) -> Result<Self, ClientError> {
-        let failed = |error| ClientError::Listen(settings.listen, error);
+    pub fn join(settings: &Settings, snapshot: Option<Snapshot>) -> Result<Self, ReceiveError> {
+        let failed = |error| ReceiveError::Listen(settings.listen, error);
         let socket = listen(settings).map_err(failed)?;
         let any = if settings.listen.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         let repairs = UdpSocket::bind(any).map_err(failed)?;
@@ -114,7 +114,7 @@ impl Client {
             from,
             random: Random::new(settings.seed),
             lose_percent: settings.lose_percent,
-            counters: ClientCounters::default(),
+            counters: ReceiveCounters::default(),
             ended: false,
         })
     }
@@ -133,11 +133,11 @@ impl Client {
     ///
     /// # Errors
     /// The socket failed, or the feed contradicts itself.
-    pub fn turn(&mut self, wait: Duration, record: &mut dyn FnMut(&[u8])) -> Result<(), ClientError> {
+    pub fn turn(&mut self, wait: Duration, record: &mut dyn FnMut(&[u8])) -> Result<(), ReceiveError> {
         let mut datagram = [0; MAX_PAYLOAD];
         self.socket
             .set_read_timeout(Some(wait.max(Duration::from_micros(100))))
-            .map_err(ClientError::Receive)?;
+            .map_err(ReceiveError::Receive)?;
         if let Some(length) = received(self.socket.recv(&mut datagram))? {
             self.take(&datagram[..length], record)?;
         }
@@ -166,7 +166,7 @@ impl Client {
         self.start.elapsed().as_nanos() as u64
     }
 
-    fn take(&mut self, datagram: &[u8], record: &mut dyn FnMut(&[u8])) -> Result<(), ClientError> {
+    fn take(&mut self, datagram: &[u8], record: &mut dyn FnMut(&[u8])) -> Result<(), ReceiveError> {
         if self.lose_percent > 0 && self.random.below(100) < u64::from(self.lose_percent) {
             self.counters.lost += 1;
             return Ok(());
@@ -199,7 +199,7 @@ impl Client {
                     if failure.is_none()
                         && let Err(source) = books.apply(message)
                     {
-                        failure = Some(ClientError::Book { sequence, source });
+                        failure = Some(ReceiveError::Book { sequence, source });
                     }
                 }
             });
@@ -225,7 +225,7 @@ impl Client {
     ///
     /// # Errors
     /// The messages after the snapshot contradict it.
-    pub fn compare(&self, snapshot: Snapshot) -> Result<Option<Vec<String>>, ClientError> {
+    pub fn compare(&self, snapshot: Snapshot) -> Result<Option<Vec<String>>, ReceiveError> {
         let next = self.next();
         let Some(missing) = next.checked_sub(snapshot.next).map(|count| count as usize) else {
             return Ok(None);
@@ -233,14 +233,14 @@ impl Client {
         let Some(skipped) = self.recent.len().checked_sub(missing) else { return Ok(None) };
         let mut books = snapshot.books;
         for message in self.recent.iter().skip(skipped) {
-            books.apply(message).map_err(ClientError::SnapshotBook)?;
+            books.apply(message).map_err(ReceiveError::SnapshotBook)?;
         }
         Ok(Some(differences(&self.books, &books)))
     }
 }
 
 /// The length of what came, if something did.
-fn received(outcome: io::Result<usize>) -> Result<Option<usize>, ClientError> {
+fn received(outcome: io::Result<usize>) -> Result<Option<usize>, ReceiveError> {
     match outcome {
         Ok(length) => Ok(Some(length)),
         Err(error) => match error.kind() {
@@ -249,7 +249,7 @@ fn received(outcome: io::Result<usize>) -> Result<Option<usize>, ClientError> {
             | io::ErrorKind::TimedOut
             | io::ErrorKind::Interrupted
             | io::ErrorKind::ConnectionRefused => Ok(None),
-            _ => Err(ClientError::Receive(error)),
+            _ => Err(ReceiveError::Receive(error)),
         },
     }
 }
@@ -278,7 +278,11 @@ fn listen(settings: &Settings) -> io::Result<UdpSocket> {
 ///
 /// # Errors
 /// The server refuses, is silent, or sends what is no snapshot.
-pub fn snapshot(address: SocketAddr, username: [u8; 6], password: [u8; 10]) -> Result<Snapshot, ClientError> {
+pub fn snapshot(
+    address: SocketAddr,
+    username: [u8; 6],
+    password: [u8; 10],
+) -> Result<Snapshot, ReceiveError> {
     let request = LoginRequest { username, password, requested_session: ANY_SESSION, requested_sequence: 1 };
     let (mut connection, _accepted) = Connection::log_in(address, &request)?;
     let mut books = Books::new();
@@ -292,7 +296,7 @@ pub fn snapshot(address: SocketAddr, username: [u8; 6], password: [u8; 10]) -> R
             let _ = connection.send(&Packet::LogoutRequest);
             return Ok(Snapshot { books, next: end.sequence });
         }
-        books.apply(message).map_err(ClientError::SnapshotBook)?;
+        books.apply(message).map_err(ReceiveError::SnapshotBook)?;
     }
-    Err(ClientError::SnapshotTimeout)
+    Err(ReceiveError::SnapshotTimeout)
 }

@@ -1,0 +1,19 @@
+//! The engine's side of its feed: what the shard's thread does for it, and what threads beside it do for receivers who missed something.
+
+mod deep;
+mod follower;
+mod journal_source;
+mod publisher;
+pub mod receivers;
+mod request_server;
+mod services;
+mod state;
+pub mod tap;
+mod threads;
+mod window;
+
+pub use journal_source::JournalSource;
+pub use publisher::{FeedCounters, Publisher};
+pub use state::Feed;
+pub use threads::{FeedThreads, start};
+pub use window::window;

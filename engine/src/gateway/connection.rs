@@ -227,15 +227,15 @@ impl Connection {
         self.close();
     }
 
-    /// Passes on the messages of a datagram that the client does not have.
-    pub fn deliver(&mut self, datagram: &[u8], now: Instant) {
-        let Stage::LoggedIn { next } = self.stage else { return };
-        let Ok(packet) = moldudp64::Packet::parse(datagram) else { return };
+    /// Passes on the messages of a datagram that the client does not have. Returns how many it held.
+    pub fn deliver(&mut self, datagram: &[u8], now: Instant) -> u64 {
+        let Stage::LoggedIn { next } = self.stage else { return 0 };
+        let Ok(packet) = moldudp64::Packet::parse(datagram) else { return 0 };
         if packet.header.sequence > next {
             // SoupBinTCP has no gaps: the client logs in again and asks for what it lacks.
             tracing::warn!(from = %self.from, next, "a client fell behind its session's window");
             self.stage = Stage::Gone;
-            return;
+            return 0;
         }
         let mut sequence = packet.header.sequence;
         for message in packet.blocks() {
@@ -251,6 +251,7 @@ impl Connection {
         if self.is_held_back() {
             self.write(now);
         }
+        u64::from(packet.header.count)
     }
 
     /// Ends it, once what it is to be told is written.

@@ -116,7 +116,7 @@ pub fn start(
         spare: Vec::new(),
         next_number: 0,
         timeout,
-        spin_until: now,
+        awaited: Awaited { answers: 0, until: now },
         skipped: false,
         timers: now,
     };
@@ -126,6 +126,28 @@ pub fn start(
         .spawn(move || server.run(&stopped))
         .context("cannot start the gateway's thread")?;
     Ok(Gateway { stop, thread: Some(thread) })
+}
+
+/// The shard's answers to what it has just been given: it is worth staying awake for them, for a moment.
+struct Awaited {
+    answers: u64,
+    until: Instant,
+}
+
+impl Awaited {
+    fn more(&mut self, now: Instant) {
+        self.answers += 1;
+        self.until = now + SPIN;
+    }
+
+    /// Not counted exactly: a request may have several answers or none, and others' orders have some too. Then one sleep begins late or early.
+    fn some_came(&mut self, count: u64) {
+        self.answers = self.answers.saturating_sub(count);
+    }
+
+    fn are_due(&self, now: Instant) -> bool {
+        self.answers > 0 && now < self.until
+    }
 }
 
 struct Listener {
@@ -148,8 +170,7 @@ struct Server {
     spare: Vec<ConnectionId>,
     next_number: ConnectionId,
     timeout: Duration,
-    /// Awake until then: the shard's answer is due.
-    spin_until: Instant,
+    awaited: Awaited,
     /// The sockets have waited once for what the shard had brought.
     skipped: bool,
     timers: Instant,
@@ -201,7 +222,7 @@ impl Server {
                     connection.close();
                 }
                 FromShard::Datagram { length, ref bytes, .. } => {
-                    connection.deliver(&bytes[..usize::from(length)], now);
+                    self.awaited.some_came(connection.deliver(&bytes[..usize::from(length)], now));
                 }
             }
             mark(&mut self.marked, connection);
@@ -217,7 +238,7 @@ impl Server {
             if connection.wants_to_write() {
                 connection.write(now);
             }
-            if take_frames(connection, &mut self.link, &mut self.spin_until, now) {
+            if take_frames(connection, &mut self.link, &mut self.awaited, now) {
                 mark(&mut self.marked, connection);
             }
             if connection.stage == Stage::Closing {
@@ -243,12 +264,13 @@ impl Server {
         let sleep = if self.marked.is_empty() { TIMER_INTERVAL } else { WAIT_FOR_ROOM };
         let works = !self.marked.is_empty() && !self.link.to.is_full();
         let mut events = [EpollEvent::empty(); EVENTS_PER_ROUND];
-        let count = if works || now < self.spin_until {
+        let count = if works || self.awaited.are_due(now) {
             if !works && self.spin() {
                 return;
             }
             self.epoll.wait(&mut events, EpollTimeout::ZERO)
         } else {
+            self.awaited.answers = 0;
             self.link.bell.will_sleep();
             let timeout = if self.link.from.is_empty() { sleep } else { Duration::ZERO };
             let count =
@@ -396,7 +418,7 @@ fn watch_listener(epoll: &Epoll, listener: &Listener, index: usize, events: Epol
 fn take_frames(
     connection: &mut Connection,
     link: &mut ShardLink,
-    spin_until: &mut Instant,
+    awaited: &mut Awaited,
     now: Instant,
 ) -> bool {
     let (mut taken, mut frames) = (0, 0);
@@ -418,8 +440,7 @@ fn take_frames(
                 match copy.get_mut(..body.len()) {
                     Some(copied) => {
                         copied.copy_from_slice(body);
-                        *spin_until = now + SPIN;
-                        take(connection, &copy[..body.len()], link, now);
+                        take(connection, &copy[..body.len()], link, awaited, now);
                     }
                     None if body[0] == DEBUG => {}
                     None => refuse(connection, "a packet longer than any message", now),
@@ -439,7 +460,7 @@ fn take_frames(
 }
 
 /// One packet of a client. The ring has room for it.
-fn take(connection: &mut Connection, body: &[u8], link: &mut ShardLink, now: Instant) {
+fn take(connection: &mut Connection, body: &[u8], link: &mut ShardLink, awaited: &mut Awaited, now: Instant) {
     match (Packet::decode(body), connection.stage) {
         (Ok(Packet::LoginRequest(request)), Stage::Connected) => {
             let item = ToShard::Login {
@@ -460,6 +481,7 @@ fn take(connection: &mut Connection, body: &[u8], link: &mut ShardLink, now: Ins
         (Ok(Packet::UnsequencedData(message)), Stage::LoggedIn { .. }) => {
             if !connection.drop_copy {
                 let _ = link.to.push(message_item(connection.number, message));
+                awaited.more(now);
             }
         }
         (Ok(Packet::LogoutRequest), _) => {

@@ -3,6 +3,7 @@
 mod book;
 mod feed;
 mod flood;
+mod gateway;
 mod journal;
 mod ports;
 
@@ -10,5 +11,5 @@ use super::Suite;
 
 /// In the order of the page.
 pub fn all() -> Vec<Suite> {
-    vec![ports::suite(), feed::suite(), flood::suite(), journal::suite(), book::suite()]
+    vec![ports::suite(), gateway::suite(), feed::suite(), flood::suite(), journal::suite(), book::suite()]
 }

@@ -31,6 +31,12 @@ pub struct Places {
 struct State {
     taken: usize,
     by_source: HashMap<Source, usize>,
+    said: Seldom,
+}
+
+/// Lets one line in ten seconds into the log, and counts those that are left out.
+#[derive(Debug, Default)]
+pub struct Seldom {
     said: Option<Instant>,
     unsaid: u64,
 }
@@ -56,7 +62,7 @@ impl Places {
         if state.taken >= self.most || of_source >= self.most_per_source {
             let why =
                 if state.taken >= self.most { "all places are taken" } else { "its source has its share" };
-            if let Some(unsaid) = state.may_say() {
+            if let Some(unsaid) = state.said.may_say() {
                 let Self { name, limits, .. } = self.as_ref();
                 tracing::warn!(%from, unsaid, "{name}: a connection is closed: {why} ({limits})");
             }
@@ -73,7 +79,7 @@ impl Places {
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock) {
             return Duration::ZERO;
         }
-        if let Some(unsaid) = self.lock().may_say() {
+        if let Some(unsaid) = self.lock().said.may_say() {
             tracing::warn!(%error, unsaid, "{}: cannot accept a connection; clients wait (ulimit -n, LimitNOFILE)", self.name);
         }
         ACCEPT_PAUSE
@@ -85,9 +91,9 @@ impl Places {
     }
 }
 
-impl State {
+impl Seldom {
     /// Whether it is time for a line in the log, and how many have been left out since the last.
-    fn may_say(&mut self) -> Option<u64> {
+    pub fn may_say(&mut self) -> Option<u64> {
         if self.said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
             self.unsaid += 1;
             return None;
@@ -139,6 +145,6 @@ mod tests {
         assert_eq!(pause(nix::libc::EMFILE), ACCEPT_PAUSE);
         assert_eq!(pause(nix::libc::ENFILE), ACCEPT_PAUSE);
         assert_eq!(pause(nix::libc::ECONNABORTED), Duration::ZERO);
-        assert_eq!(places.lock().unsaid, 1, "said once");
+        assert_eq!(places.lock().said.unsaid, 1, "said once");
     }
 }

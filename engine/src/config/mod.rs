@@ -226,6 +226,10 @@ pub struct FeedConfig {
     pub multicast_ttl: u32,
     /// MoldUDP64 retransmission requests for shard k, port + k.
     pub retransmit_listen: Option<SocketAddr>,
+    /// Retransmissions a second for a source that has logged in to GLIMPSE or the replay port within a day.
+    pub requests_per_source: u32,
+    /// And for any other: its address may be forged, and an answer is up to seventy times as long as its request.
+    pub requests_per_unproven_source: u32,
     /// SoupBinTCP replay of the whole feed and GLIMPSE snapshots, ports + k.
     pub replay_listen: Option<SocketAddr>,
     pub glimpse_listen: Option<SocketAddr>,
@@ -402,6 +406,8 @@ impl Default for FeedConfig {
             multicast_interface: Ipv4Addr::UNSPECIFIED,
             multicast_ttl: 1,
             retransmit_listen: None,
+            requests_per_source: 2000,
+            requests_per_unproven_source: 100,
             replay_listen: None,
             glimpse_listen: None,
             window_bytes: 16 << 20,

@@ -96,6 +96,8 @@ fn numbers(config: &Config) -> Checked {
             MAX_SESSIONS as i128,
         ),
         ("feed.window_bytes", feed.window_bytes as i128, PowerOfTwo, 1 << 16, OPEN),
+        ("feed.requests_per_source", feed.requests_per_source.into(), Whole, 1, 1_000_000),
+        ("feed.requests_per_unproven_source", feed.requests_per_unproven_source.into(), Whole, 1, 1_000_000),
         ("feed.spacing_us", feed.spacing_us.into(), Whole, 0, 1_000_000),
         ("network.burst_per_source", network.burst_per_source.into(), Whole, burst_least.into(), OPEN),
     ];

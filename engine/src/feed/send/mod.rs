@@ -1,8 +1,10 @@
 //! The engine's side of its feed: what the shard's thread does for it, and what threads beside it do for receivers who missed something.
 
+mod allowance;
 mod deep;
 mod follower;
 mod journal_source;
+mod old_requests;
 mod publisher;
 pub mod receivers;
 mod request_server;

@@ -1,57 +1,41 @@
-//! MoldUDP64 retransmission over UDP: one datagram for each request, from the window or, for what is older, from the
-//! journal. Requests that make no sense are not answered, as the protocol says.
+//! MoldUDP64 retransmission over UDP: one datagram for each request, from the window or, for what is older, from the journal. Requests that
+//! make no sense are not answered, as the protocol says, nor are those beyond what their source may have.
 
+use super::allowance::{Allowances, ProvenSources};
 use super::journal_source::JournalSource;
+use super::old_requests::{OldRequest, OldRequests, send};
 use super::state::Feed;
-use super::window::window;
-use crate::history::recovery::RecoveryError;
+use crate::config::FeedConfig;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
-use streams::{SendStream, SessionName};
+use streams::SessionName;
 use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, Header, MAX_PAYLOAD};
 
 /// Requests answered before the feed is followed again.
 const REQUESTS_PER_ROUND: usize = 256;
-/// Requests that may wait for the journal; a receiver repeats what stays unanswered.
-const MAX_DEEP: usize = 64;
-/// Feed bytes that one pass over the journal fetches: the following requests of the same receiver find theirs here.
-const DEEP_WINDOW_BYTES: usize = 4 << 20;
-
-struct DeepRequest {
-    from: u64,
-    until: u64,
-    source: SocketAddr,
-}
 
 pub struct RequestServer {
     socket: UdpSocket,
     session: SessionName,
-    deep: Option<SyncSender<DeepRequest>>,
+    allowances: Allowances,
+    /// Absent without a journal.
+    old: Option<OldRequests>,
 }
 
 impl RequestServer {
     pub fn bind(
         address: SocketAddr,
         session: SessionName,
+        config: &FeedConfig,
+        proven: ProvenSources,
         journal: Option<JournalSource>,
     ) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
-        let deep = match journal {
-            None => None,
-            Some(journal) => {
-                let (sender, requests) = sync_channel(MAX_DEEP);
-                let socket = socket.try_clone()?;
-                // Ends when the sender is dropped with the feed thread.
-                std::thread::Builder::new()
-                    .name("feed-deep".to_owned())
-                    .spawn(move || answer_deep(&socket, &requests, &journal, session))?;
-                Some(sender)
-            }
-        };
-        Ok(Self { socket, session, deep })
+        let (many, few) = (config.requests_per_source, config.requests_per_unproven_source);
+        let old =
+            journal.map(|journal| OldRequests::start(socket.try_clone()?, journal, session)).transpose()?;
+        Ok(Self { socket, session, allowances: Allowances::new(proven, many, few), old })
     }
 
     /// Answers what has been asked; waits up to `wait` for the first request. Returns whether there was any.
@@ -72,7 +56,7 @@ impl RequestServer {
         true
     }
 
-    fn answer(&self, request: &[u8], source: SocketAddr, feed: &Feed) {
+    fn answer(&mut self, request: &[u8], source: SocketAddr, feed: &Feed) {
         if request.len() != HEADER_LENGTH {
             return;
         }
@@ -86,70 +70,16 @@ impl RequestServer {
         if sequence >= until {
             return;
         }
-        if sequence >= state.history.first() {
-            let packed = state.history.pack_range(sequence, until, &mut datagram);
+        let Some(standing) = self.allowances.take(source.into()) else { return };
+        let packed = if sequence >= state.history.first() {
+            state.history.pack_range(sequence, until, &mut datagram).map(|(length, _)| length)
+        } else {
             drop(state);
-            if let Some((length, _)) = packed {
-                send(&self.socket, &datagram[..length], source);
-            }
-            return;
-        }
-        drop(state);
-        if let Some(deep) = &self.deep
-            && let Err(TrySendError::Disconnected(_)) =
-                deep.try_send(DeepRequest { from: sequence, until, source })
-        {
-            tracing::error!("the thread that reads feed messages from the journal is gone");
+            let request = OldRequest { from: sequence, until, source };
+            self.old.as_ref().and_then(|old| old.answer(request, standing, &mut datagram))
+        };
+        if let Some(length) = packed {
+            send(&self.socket, &datagram[..length], source);
         }
     }
-}
-
-/// A datagram that cannot leave is one more that is lost: the receiver asks again.
-fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) {
-    if let Err(error) = socket.send_to(datagram, to) {
-        tracing::debug!(%to, %error, "a retransmission could not leave");
-    }
-}
-
-fn answer_deep(
-    socket: &UdpSocket,
-    requests: &Receiver<DeepRequest>,
-    journal: &JournalSource,
-    session: SessionName,
-) {
-    let mut window = window(DEEP_WINDOW_BYTES, session, 1);
-    while let Ok(DeepRequest { from, until, source }) = requests.recv() {
-        if from < window.first() || from >= window.next() {
-            match fetch(journal, session, from) {
-                Ok(fetched) => window = fetched,
-                Err(error) => {
-                    tracing::warn!(from, %error, "feed messages cannot be fetched from the journal");
-                    continue;
-                }
-            }
-        }
-        let mut datagram = [0; MAX_PAYLOAD];
-        if let Some((length, _)) = window.pack_range(from, until.min(window.next()), &mut datagram) {
-            send(socket, &datagram[..length], source);
-        }
-    }
-}
-
-/// Messages from `from` on, as many as a window takes.
-fn fetch(journal: &JournalSource, session: SessionName, from: u64) -> Result<SendStream, RecoveryError> {
-    let mut window = window(DEEP_WINDOW_BYTES, session, from);
-    let mut bytes = 0;
-    super::deep::replay(journal, from, |_, message| {
-        bytes += message.len() + 2;
-        // A block never lies across the end of the ring, which may cost one longest block.
-        if bytes + 2 * MAX_PAYLOAD > DEEP_WINDOW_BYTES {
-            return ControlFlow::Break(());
-        }
-        let pushed = window.push(message.len(), |out| {
-            out.copy_from_slice(message);
-            message.len()
-        });
-        if pushed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(window)
 }

@@ -1,6 +1,7 @@
 //! Market data over SoupBinTCP: the whole feed from any sequence on, and GLIMPSE snapshots. A thread for each connection,
 //! few of them; they look at the feed thread's state and never at the shard.
 
+use super::allowance::ProvenSources;
 use super::deep;
 use super::journal_source::JournalSource;
 use super::state::Feed;
@@ -36,6 +37,7 @@ pub struct Services {
     pub feed: Feed,
     pub journal: Option<JournalSource>,
     pub accounts: Door,
+    pub proven: ProvenSources,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -124,8 +126,9 @@ impl Services {
     /// Takes the login. Any account may see market data: all of it is public to the venue's participants.
     fn admit(&self, connection: &mut Connection) -> Result<LoginRequest, SoupError> {
         let request = connection.await_login()?;
-        match self.accounts.check(connection.source()?, request.username, &request.password) {
-            Verdict::Correct(_) => {}
+        let source = connection.source()?;
+        match self.accounts.check(source, request.username, &request.password) {
+            Verdict::Correct(_) => self.proven.add(source),
             Verdict::Wrong | Verdict::Limited => {
                 return Err(self.refuse(connection, login_reject_reason::NOT_AUTHORIZED));
             }

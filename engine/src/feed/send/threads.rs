@@ -1,5 +1,6 @@
 //! The threads of a shard's feed: which there are, their start and their end. What they do is in the files beside this.
 
+use super::allowance::ProvenSources;
 use super::follower::Follower;
 use super::journal_source::JournalSource;
 use super::receivers;
@@ -49,11 +50,12 @@ pub fn start(
     let stop = Arc::new(AtomicBool::new(false));
     let feed = Feed::new(session, config.feed.window_bytes);
     let mut threads = FeedThreads { stop: Arc::clone(&stop), threads: Vec::new(), feed: feed.clone() };
+    let proven = ProvenSources::default();
     let server = match config.feed.retransmit_listen {
         None => None,
         Some(listen) => {
             let address = receivers::address_of(listen, shard);
-            let server = RequestServer::bind(address, session, journal.clone())
+            let server = RequestServer::bind(address, session, &config.feed, proven.clone(), journal.clone())
                 .with_context(|| format!("feed.retransmit_listen {address}"))?;
             Some(server)
         }
@@ -65,7 +67,7 @@ pub fn start(
         .spawn(move || follower.run(next, &stopped))
         .context("cannot start the feed thread")?;
     threads.threads.push(thread);
-    let services = Services { feed, journal, accounts, stop };
+    let services = Services { feed, journal, accounts, proven, stop };
     if let Some(listen) = config.feed.glimpse_listen {
         let address = receivers::address_of(listen, shard);
         let thread =

@@ -16,6 +16,7 @@
 mod message_macro;
 mod error;
 
+pub mod control;
 pub mod itch;
 pub mod moldudp64;
 pub mod net;

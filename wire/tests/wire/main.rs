@@ -3,6 +3,7 @@
 // Clippy excuses test functions by itself, but not the helpers that they call.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod control;
 mod itch_messages;
 mod itch_sample;
 mod moldudp64;

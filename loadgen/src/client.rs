@@ -11,17 +11,15 @@
 
 use netio::Peer;
 use streams::{Duplex, Event, ParkingPool, PushError, ReceiveConfig, Run, SendConfig, SessionName};
-use wire::moldudp64::{CONTROL_SESSION, HEARTBEAT, Header, PacketWriter};
-use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, Packet, login_reject_reason};
+use wire::control::{Cookie, Reply, Request};
+use wire::moldudp64::{CONTROL_SESSION, HEARTBEAT, Header, Packet as MoldPacket, PacketWriter};
+use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, login_reject_reason};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// First repetition of a login; doubles up to the maximum. A password hash alone takes tens of milliseconds.
 const LOGIN_RETRY_NS: u64 = 200 * MILLISECOND_NS;
 const LOGIN_RETRY_NS_MAX: u64 = 1000 * MILLISECOND_NS;
-
-/// Bytes of a login packet: header, block length and body.
-const LOGIN_PACKET_MAX: usize = 128;
 
 /// Who logs in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,6 +101,10 @@ pub struct Client {
     receive_config: ReceiveConfig,
     /// From the first login on: the downstream session, its name in the upstream, and both streams.
     streams: Option<Streams>,
+    /// Of the engine's last challenge.
+    cookie: Option<Cookie>,
+    /// The sequence that the last login asked for; 0: any.
+    requested: u64,
     login_at_ns: u64,
     login_retry_ns: u64,
     last_heard_ns: u64,
@@ -131,6 +133,8 @@ impl Client {
             send_config,
             receive_config,
             streams: None,
+            cookie: None,
+            requested: 0,
             login_at_ns: u64::MAX,
             login_retry_ns: LOGIN_RETRY_NS,
             last_heard_ns: 0,
@@ -201,17 +205,26 @@ impl Client {
             Some(streams) => (streams.downstream, streams.duplex.receive.next()),
             None => (ANY_SESSION, 0),
         };
+        self.requested = requested_sequence;
         let Credentials { username, password } = self.credentials;
-        pack_control(
-            &Packet::LoginRequest(LoginRequest { username, password, requested_session, requested_sequence }),
-            out,
-        )
+        let request = LoginRequest { username, password, requested_session, requested_sequence };
+        pack_request(&Request::Login { request, cookie: self.cookie }, out)
+    }
+
+    /// The engine wants to see that we receive: the login goes out again, with this cookie.
+    pub fn on_challenge(&mut self, cookie: Cookie, now_ns: u64) -> Outcome {
+        if self.state == State::LoggingIn {
+            self.cookie = Some(cookie);
+            self.login_at_ns = now_ns;
+        }
+        Outcome::Ignored
     }
 
     /// The engine's answer to the login of this client.
     pub fn on_accepted(&mut self, accepted: &LoginAccepted, now_ns: u64, pool: &mut ParkingPool) -> Outcome {
         self.last_heard_ns = now_ns;
-        if self.state != State::LoggingIn {
+        // It may also be the answer to an earlier login, that asked for something else.
+        if self.state != State::LoggingIn || (self.requested != 0 && accepted.sequence != self.requested) {
             return Outcome::Ignored;
         }
         let mut upstream = accepted.session;
@@ -286,9 +299,12 @@ impl Client {
         Outcome::Activated
     }
 
-    /// The engine said that the session is over.
-    pub fn on_end(&mut self) -> Outcome {
-        if self.state == State::Closed { Outcome::Ignored } else { self.fail(Failure::Ended) }
+    /// The engine said that the session of this name is over: ours, or it was somebody else who said so.
+    pub fn on_end(&mut self, name: &SessionName) -> Outcome {
+        if self.state == State::Closed || self.downstream() != Some(name) {
+            return Outcome::Ignored;
+        }
+        self.fail(Failure::Ended)
     }
 
     fn fail(&mut self, failure: Failure) -> Outcome {
@@ -363,7 +379,7 @@ impl Client {
     pub fn pack_logout(&mut self, pool: &mut ParkingPool, out: &mut [u8]) -> usize {
         self.release(pool);
         self.state = State::Closed;
-        pack_control(&Packet::LogoutRequest, out)
+        pack_request(&Request::Logout { session: self.downstream().copied() }, out)
     }
 
     fn release(&mut self, pool: &mut ParkingPool) {
@@ -373,13 +389,28 @@ impl Client {
     }
 }
 
-/// A control datagram around one packet body; 0 if `out` is too short.
-pub fn pack_control(packet: &Packet<'_>, out: &mut [u8]) -> usize {
-    let mut body = [0; LOGIN_PACKET_MAX];
-    let length = packet.write(&mut body);
+/// A control datagram to the engine; 0 if `out` is too short.
+pub fn pack_request(request: &Request, out: &mut [u8]) -> usize {
+    pack_control(out, |body| request.write(body))
+}
+
+/// A control datagram from the engine; 0 if `out` is too short.
+pub fn pack_reply(reply: &Reply, out: &mut [u8]) -> usize {
+    pack_control(out, |body| reply.write(body))
+}
+
+fn pack_control(out: &mut [u8], write: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    let mut body = [0; wire::control::MAX_LENGTH];
+    let length = write(&mut body);
     let Some(mut writer) = PacketWriter::new(out, CONTROL_SESSION, 0) else { return 0 };
     if length == 0 || !writer.push(&body[..length]) {
         return 0;
     }
     writer.finish()
+}
+
+/// What the engine says in a control datagram.
+pub fn parse_reply(datagram: &[u8]) -> Option<Reply> {
+    let packet = MoldPacket::parse(datagram).ok()?;
+    Reply::decode(packet.blocks().next()?).ok()
 }

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use netio::{Peer, Port};
 use streams::{Duplex, ParkingPool, ReceiveConfig, SendConfig};
+use wire::control::{self, Reply};
 use wire::moldudp64::{CONTROL_SESSION, Packet as MoldPacket, SESSION_LENGTH};
 use wire::ouch::inbound::{EnterOrder, ReplaceOrder};
 use wire::ouch::outbound::{
     AccountQueryResponse, OrderAccepted, OrderCanceled, OrderExecuted, OrderRejected, OrderReplaced,
 };
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, reject_reason, time_in_force};
-use wire::soupbintcp::{LoginAccepted, Packet};
+use wire::soupbintcp::LoginAccepted;
 
-use crate::client::pack_control;
+use crate::client::pack_reply;
 use crate::mix::Side;
 use crate::replay::matcher::Matcher;
 use crate::replay::plan::{Answer, Party, Request};
@@ -121,10 +122,10 @@ impl<P: Port> ScriptedEngine<P> {
     fn control(&mut self, peer: Peer, payload: &[u8], now_ns: u64) {
         let Ok(packet) = MoldPacket::parse(payload) else { return };
         let Some(body) = packet.blocks().next() else { return };
-        match Packet::decode(body) {
-            Ok(Packet::LoginRequest(request)) => {
+        match control::Request::decode(body) {
+            Ok(control::Request::Login { request, .. }) => {
                 if let Some(reason) = self.script.reject_logins {
-                    let _ = self.port.send(&peer, |out| pack_control(&Packet::LoginRejected { reason }, out));
+                    let _ = self.port.send(&peer, |out| pack_reply(&Reply::Rejected { reason }, out));
                     return;
                 }
                 let known = self.sessions.iter().position(|session| session.user == request.username);
@@ -147,10 +148,16 @@ impl<P: Port> ScriptedEngine<P> {
                     session.duplex.send.resume_from(request.requested_sequence, now_ns).unwrap();
                 }
                 let accepted = LoginAccepted { session: name, sequence: session.duplex.send.sent() };
-                let _ = self.port.send(&peer, |out| pack_control(&Packet::LoginAccepted(accepted), out));
+                let _ = self.port.send(&peer, |out| pack_reply(&Reply::Accepted(accepted), out));
                 session.duplex.receive.request_ack();
             }
-            Ok(Packet::LogoutRequest) => self.logouts += 1,
+            Ok(control::Request::Logout { session: Some(session) }) => {
+                assert_eq!(
+                    self.sessions.iter().filter(|known| *known.duplex.send.session() == session).count(),
+                    1
+                );
+                self.logouts += 1;
+            }
             other => panic!("unexpected control packet {other:?}"),
         }
     }

@@ -10,10 +10,10 @@ use crossbeam_utils::CachePadded;
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Endpoint, Port, PortStatistics};
 use streams::ParkingPool;
-use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
-use wire::soupbintcp::Packet;
+use wire::control::Reply;
+use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, SESSION_LENGTH};
 
-use crate::client::{Outcome, State};
+use crate::client::{Outcome, State, parse_reply};
 use crate::clock::Clock;
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::directory::Directory;
@@ -272,16 +272,12 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 continue;
             };
             if *name == CONTROL_SESSION {
-                let found = match MoldPacket::parse(payload) {
-                    Ok(packet) => packet.blocks().next().and_then(|body| Packet::decode(body).ok()),
-                    Err(_) => None,
-                };
                 let pending = |traders: &[Trader], logins: &[Logins]| {
                     let mut current = logins.iter().flat_map(|logins| &logins.current);
                     current.find(|&&at| traders[at as usize].client.is_at(peer)).copied()
                 };
-                let outcome = match found {
-                    Some(Packet::LoginAccepted(accepted)) => {
+                let outcome = match parse_reply(payload) {
+                    Some(Reply::Accepted(accepted)) => {
                         let known = self.directory.find(&accepted.session);
                         known.or_else(|| pending(&self.traders, &self.logins)).map(|at| {
                             self.directory.insert(&accepted.session, at);
@@ -289,8 +285,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                             (at, client.on_accepted(&accepted, now_ns, &mut self.pool))
                         })
                     }
-                    Some(Packet::LoginRejected { reason }) => pending(&self.traders, &self.logins)
+                    Some(Reply::Rejected { reason }) => pending(&self.traders, &self.logins)
                         .map(|at| (at, self.traders[at as usize].client.on_rejected(reason))),
+                    Some(Reply::Challenge { cookie }) => pending(&self.traders, &self.logins)
+                        .map(|at| (at, self.traders[at as usize].client.on_challenge(cookie, now_ns))),
                     _ => None,
                 };
                 match outcome {

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use wire::control::{Reply, Request};
 use wire::moldudp64::{CONTROL_SESSION, HEARTBEAT, Header, MAX_PAYLOAD, Packet, PacketWriter};
 use wire::ouch::inbound::{AccountQuery, CancelOrder, EnterOrder};
 use wire::ouch::outbound::{AccountQueryResponseView, OrderAcceptedView, SystemEvent};
@@ -26,6 +27,8 @@ pub struct Client {
     pub next_upstream: u64,
     /// What the engine last acknowledged.
     pub acknowledged: u64,
+    /// False for a client of a protocol without challenges.
+    pub answers_challenges: bool,
     ready: VecDeque<Vec<u8>>,
 }
 
@@ -45,9 +48,12 @@ impl From<io::Error> for LoginError {
 impl Client {
     /// A socket that sends to the engine; not logged in.
     pub fn connect(engine: SocketAddr) -> io::Result<Client> {
-        let local: SocketAddr =
-            if engine.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-        let socket = UdpSocket::bind(local)?;
+        Client::connect_from(if engine.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() }, engine)
+    }
+
+    /// The same from an address of this host.
+    pub fn connect_from(local: IpAddr, engine: SocketAddr) -> io::Result<Client> {
+        let socket = UdpSocket::bind((local, 0))?;
         socket.connect(engine)?;
         Ok(Client {
             socket,
@@ -56,6 +62,7 @@ impl Client {
             next_downstream: 1,
             next_upstream: 1,
             acknowledged: 1,
+            answers_challenges: true,
             ready: VecDeque::new(),
         })
     }
@@ -69,7 +76,7 @@ impl Client {
 
     /// Logs in, asking for messages from `sequence`.
     pub fn login(&mut self, user: &str, password: &str, sequence: u64) -> Result<LoginAccepted, LoginError> {
-        self.login_as(&request(user, password, sequence))
+        self.login_as(&login_request(user, password, sequence))
     }
 
     /// One attempt at a login, given up after `patience`.
@@ -79,7 +86,7 @@ impl Client {
         password: &str,
         patience: Duration,
     ) -> Result<LoginAccepted, LoginError> {
-        self.login_within(&request(user, password, 1), patience)
+        self.login_within(&login_request(user, password, 1), patience)
     }
 
     /// Logs in with exactly this request, repeated until it is answered.
@@ -95,12 +102,13 @@ impl Client {
         let deadline = Instant::now() + patience;
         // Datagrams of the session may overtake the answer that names it.
         let mut early: Vec<Vec<u8>> = Vec::new();
+        let mut cookie = None;
         while Instant::now() < deadline {
-            self.control(&soupbintcp::Packet::LoginRequest(*request))?;
+            self.request(&Request::Login { request: *request, cookie })?;
             let retry = (Instant::now() + LOGIN_RETRY).min(deadline);
             while let Some(datagram) = self.receive_raw(retry.saturating_duration_since(Instant::now()))? {
                 match control_body(&datagram) {
-                    Some(soupbintcp::Packet::LoginAccepted(accepted)) => {
+                    Some(Reply::Accepted(accepted)) => {
                         self.downstream = accepted.session;
                         self.upstream = accepted.session;
                         self.upstream[0] = b'U';
@@ -113,8 +121,11 @@ impl Client {
                         self.await_acknowledgement()?;
                         return Ok(accepted);
                     }
-                    Some(soupbintcp::Packet::LoginRejected { reason }) => {
-                        return Err(LoginError::Rejected(reason));
+                    Some(Reply::Rejected { reason }) => return Err(LoginError::Rejected(reason)),
+                    // Logins queue up: the engine wants to see that this one's source receives.
+                    Some(Reply::Challenge { cookie: given }) if self.answers_challenges => {
+                        cookie = Some(given);
+                        break;
                     }
                     _ => early.push(datagram.clone()),
                 }
@@ -138,14 +149,19 @@ impl Client {
     }
 
     /// A control datagram.
-    pub fn control(&self, packet: &soupbintcp::Packet<'_>) -> io::Result<()> {
-        let mut body = [0; 64];
-        let length = packet.write(&mut body);
-        self.send_raw(&datagram(CONTROL_SESSION, 0, &[&body[..length]]))
+    pub fn request(&self, request: &Request) -> io::Result<()> {
+        let mut body = [0; wire::control::MAX_LENGTH];
+        let length = request.write(&mut body);
+        self.control(&body[..length])
+    }
+
+    /// A control datagram with any body.
+    pub fn control(&self, body: &[u8]) -> io::Result<()> {
+        self.send_raw(&datagram(CONTROL_SESSION, 0, &[body]))
     }
 
     pub fn logout(&self) -> io::Result<()> {
-        self.control(&soupbintcp::Packet::LogoutRequest)
+        self.request(&Request::Logout { session: Some(self.downstream) })
     }
 
     /// Any bytes.
@@ -211,7 +227,8 @@ impl Client {
         self.receive_within(PATIENCE)?.ok_or_else(|| timed_out("no answer"))
     }
 
-    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// A datagram of the session: its messages, in order, are answers to come.
+    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         let packet =
             Packet::parse(bytes).map_err(|error| io::Error::other(format!("{error}: {bytes:02x?}")))?;
         let Header { session, sequence, count } = packet.header;
@@ -265,7 +282,7 @@ pub fn user(account: usize) -> String {
     format!("C{account:05}")
 }
 
-fn request(user: &str, password: &str, sequence: u64) -> LoginRequest {
+pub fn login_request(user: &str, password: &str, sequence: u64) -> LoginRequest {
     LoginRequest {
         username: soupbintcp::pad_right(user).unwrap_or([b'?'; 6]),
         password: soupbintcp::pad_right(password).unwrap_or([b'?'; 10]),
@@ -329,11 +346,11 @@ pub fn datagram(session: [u8; 10], sequence: u64, messages: &[&[u8]]) -> Vec<u8>
     out
 }
 
-/// The SoupBinTCP packet of a control datagram.
-pub fn control_body(datagram: &[u8]) -> Option<soupbintcp::Packet<'_>> {
+/// What the engine says in a control datagram.
+pub fn control_body(datagram: &[u8]) -> Option<Reply> {
     let packet = Packet::parse(datagram).ok()?;
     let body = packet.blocks().next().filter(|_| packet.header.session == CONTROL_SESSION)?;
-    soupbintcp::Packet::decode(body).ok()
+    Reply::decode(body).ok()
 }
 
 fn timed_out(what: &str) -> io::Error {

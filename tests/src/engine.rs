@@ -42,6 +42,8 @@ pub struct Settings {
     pub symbols: Vec<String>,
     /// More lines for a section: `("session", "timeout_seconds = 2")`.
     pub more: Vec<(&'static str, String)>,
+    /// Of the accounts' password: [`PASSWORD`].
+    pub password_hash: String,
     /// Text for the end of the file: more `[[account]]` or `[[firm]]`.
     pub after_accounts: String,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             accounts: 16,
             symbols: vec!["AAPL".to_owned()],
             more: Vec::new(),
+            password_hash: PASSWORD_HASH.to_owned(),
             after_accounts: String::new(),
         }
     }
@@ -123,8 +126,8 @@ impl Settings {
         }
         let _ = write!(
             out,
-            "[[firm]]\nname = \"DEMO\"\n\n[[account]]\nuser = \"C00001\"\ncount = {}\nfirm = \"DEMO\"\npassword_hash = {PASSWORD_HASH:?}\n",
-            self.accounts
+            "[[firm]]\nname = \"DEMO\"\n\n[[account]]\nuser = \"C00001\"\ncount = {}\nfirm = \"DEMO\"\npassword_hash = {:?}\n",
+            self.accounts, self.password_hash
         );
         out.push_str(&self.after_accounts);
         out

@@ -1,5 +1,6 @@
 //! What the end-to-end suites and the benchmark harness share: hosts, processes, clients. Not a test itself, and used by nothing else.
 
+pub mod attack;
 pub mod bench;
 pub mod client;
 pub mod engine;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use pitlane_tests::client::{Client, LoginError, PATIENCE, control_body, datagram, enter, header};
 use pitlane_tests::engine::{Engine, PASSWORD, Settings};
 use pitlane_tests::process::binary;
-use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, Packet, pad_right};
+use wire::control::{Reply, Request};
+use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, pad_right};
 
 const PRICE: u64 = 1_500_000;
 
@@ -14,12 +15,13 @@ fn start(settings: Settings) -> Engine {
 }
 
 /// The next control datagram.
-fn await_control(client: &Client) -> Vec<u8> {
+fn await_control(client: &mut Client) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        let datagram = client.receive_raw(Duration::from_millis(200)).expect("socket");
-        if let Some(bytes) = datagram.filter(|bytes| control_body(bytes).is_some()) {
-            return bytes;
+        match client.receive_raw(Duration::from_millis(200)).expect("socket") {
+            Some(bytes) if control_body(&bytes).is_some() => return bytes,
+            Some(bytes) => client.take(&bytes).expect("a datagram of the session"),
+            None => {}
         }
     }
     panic!("no control datagram in {PATIENCE:?}");
@@ -51,9 +53,9 @@ fn a_repeated_login_gets_the_same_answer() {
     };
     // Its answer was lost, so the client asks again; what has happened since stands.
     for _ in 0..2 {
-        client.control(&Packet::LoginRequest(request)).expect("send");
-        let bytes = await_control(&client);
-        let again = Packet::LoginAccepted(LoginAccepted { session: client.downstream, sequence: 1 });
+        client.request(&Request::Login { request, cookie: None }).expect("send");
+        let bytes = await_control(&mut client);
+        let again = Reply::Accepted(LoginAccepted { session: client.downstream, sequence: 1 });
         assert_eq!(control_body(&bytes), Some(again));
     }
     client.enter_accepted(1, b'B', 1, PRICE).expect("accepted");
@@ -158,7 +160,10 @@ fn a_logout_ends_the_session_and_is_answered() {
     let mut client = Client::open(engine.address(), 1).expect("a session");
     client.enter_accepted(1, b'B', 100, PRICE).expect("accepted");
     client.logout().expect("send");
-    assert_eq!(control_body(&await_control(&client)), Some(Packet::EndOfSession));
+    assert_eq!(
+        control_body(&await_control(&mut client)),
+        Some(Reply::EndOfSession { session: client.downstream })
+    );
     // Logged out, but not forgotten: the same session goes on with the next login.
     let name = client.downstream;
     let accepted = client.login("C00001", PASSWORD, 0).expect("accepted");
@@ -183,9 +188,17 @@ fn each_shard_has_its_own_port_sessions_and_instruments() {
 #[test]
 fn login_attempts_of_a_source_are_limited() {
     let engine = start(Settings::default().with("session", "login_attempts_per_minute = 5"));
+    // Guesses of who does not show that he receives are counted apart: their source may be forged.
+    for answers_challenges in [false, true] {
+        assert_guesses_are_limited(&engine, answers_challenges);
+    }
+}
+
+fn assert_guesses_are_limited(engine: &Engine, answers_challenges: bool) {
     let mut rejected = 0;
     for attempt in 0..8 {
         let mut client = Client::connect(engine.address()).expect("a socket");
+        client.answers_challenges = answers_challenges;
         match client.try_login("C00001", &format!("guess{attempt}"), Duration::from_millis(500)) {
             Err(LoginError::Rejected(_)) => rejected += 1,
             Err(LoginError::Io(_)) => {}

@@ -7,6 +7,7 @@ HEARTBEAT = 0
 END_OF_SESSION = 0xFFFF
 MAX_PAYLOAD = 1472
 CONTROL_SESSION = b" " * 10
+COOKIE_LENGTH = 16
 
 
 class Malformed(ValueError):
@@ -47,7 +48,7 @@ def split(datagram: bytes) -> tuple[bytes, int, int, list[bytes]]:
 
 
 def control(body: bytes) -> bytes:
-    """A control datagram: one SoupBinTCP packet body in a session of ten spaces."""
+    """A control datagram: one body in a session of ten spaces."""
     return packet(CONTROL_SESSION, 0, [body])
 
 
@@ -70,7 +71,21 @@ def login_accepted(body: bytes) -> tuple[bytes, int]:
     return body[1:11], int(body[11:31])
 
 
-LOGOUT_REQUEST = b"O"
+def logout_request(session: bytes) -> bytes:
+    """`O` of the downstream session: its name shows that it is ours to end."""
+    return b"O" + session
+
+
+def end_of_session(session: bytes) -> bytes:
+    """The `Z` with which the engine ends the downstream session."""
+    return b"Z" + session
+
+
+def challenge(body: bytes) -> bytes:
+    """The cookie of a `C`, to be appended to the login when it is sent again."""
+    if len(body) != 1 + COOKIE_LENGTH or body[:1] != b"C":
+        raise Malformed(f"not a challenge: {body!r}")
+    return body[1:]
 
 
 def _padded(text: str, length: int) -> bytes:

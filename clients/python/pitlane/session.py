@@ -15,6 +15,8 @@ HEARTBEAT_SECONDS = 1.0
 RETRANSMIT_SECONDS = 0.05
 GAP_REQUEST_SECONDS = 0.02
 LOGIN_REPEAT_SECONDS = 0.25
+# Accepted, challenge, rejected: first byte and length.
+LOGIN_ANSWERS = ((b"A", 31), (b"C", 1 + moldudp64.COOKIE_LENGTH), (b"J", 2))
 # The engine says something every second; silence this long means that it is gone.
 SILENCE_SECONDS = 15.0
 # How many answers may arrive before the engine is told of it; it keeps them until then.
@@ -56,7 +58,7 @@ class Session:
         self._received_since_ack = 0
         self._gap_asked_at = 0.0
         try:
-            self._login(moldudp64.login_request(username, password, session, sequence), timeout)
+            self._login(moldudp64.login_request(username, password, session, sequence), sequence, timeout)
         except BaseException:
             self._socket.close()
             raise
@@ -108,21 +110,26 @@ class Session:
         if self._socket.fileno() >= 0:
             if logout and not self._ended:
                 self._acknowledge()
-                self._transmit(moldudp64.control(moldudp64.LOGOUT_REQUEST))
+                self._transmit(moldudp64.control(moldudp64.logout_request(self._downstream)))
             self._socket.close()
 
-    def _login(self, request: bytes, timeout: float) -> None:
+    def _login(self, request: bytes, sequence: int, timeout: float) -> None:
         deadline = time.monotonic() + timeout
+        cookie = b""
         while True:
-            self._transmit(moldudp64.control(request))
+            self._transmit(moldudp64.control(request + cookie))
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no answer to the login within {timeout} s")
             body = self._await_control(LOGIN_REPEAT_SECONDS)
+            if body[:1] == b"C":  # logins queue up, and the engine wants to see that we receive
+                cookie = moldudp64.challenge(body)
             if body[:1] == b"J":
                 raise LoginRejected(chr(body[1]))
             if body[:1] == b"A":
-                break
-        self._downstream, self._next_downstream = moldudp64.login_accepted(body)
+                self._downstream, self._next_downstream = moldudp64.login_accepted(body)
+                # Else it answers an earlier login, of a client before us at this port that asked for something else.
+                if sequence in (0, self._next_downstream):
+                    break
         self._upstream = b"U" + self._downstream[1:]
         self._next_upstream = 1
         self._last_sent = self._last_heard = self._progress_at = time.monotonic()
@@ -147,7 +154,7 @@ class Session:
                 name, _, _, messages = moldudp64.split(datagram)
             except (moldudp64.Malformed, OSError):
                 continue
-            if name == moldudp64.CONTROL_SESSION and messages and messages[0][:1] in (b"A", b"J"):
+            if name == moldudp64.CONTROL_SESSION and messages and (messages[0][:1], len(messages[0])) in LOGIN_ANSWERS:
                 return messages[0]
             self._early.append(datagram)
         return b""
@@ -208,7 +215,7 @@ class Session:
                 self._acknowledged(sequence)
             else:
                 self._retransmit(sequence, count)
-        elif name == moldudp64.CONTROL_SESSION and messages and messages[0][:1] == b"Z":
+        elif name == moldudp64.CONTROL_SESSION and messages == [moldudp64.end_of_session(self._downstream)]:
             self._ended = True
 
     def _accept(self, sequence: int, messages) -> None:

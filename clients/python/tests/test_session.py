@@ -4,9 +4,10 @@ import random
 import socket
 import struct
 import threading
+import time
 import unittest
 
-from pitlane import LoginRejected, Session, moldudp64
+from pitlane import LoginRejected, Session, SessionEnded, moldudp64
 
 TOKEN = b"0123456789"[1:]
 
@@ -14,13 +15,14 @@ TOKEN = b"0123456789"[1:]
 class StandIn(threading.Thread):
     """Answers each upstream message with its bytes reversed. Loses and swaps datagrams as `faults` says."""
 
-    def __init__(self, seed=None, faults=0.0, reject=None):
+    def __init__(self, seed=None, faults=0.0, reject=None, cookie=b""):
         super().__init__(daemon=True)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.settimeout(0.05)
         self.address = self.socket.getsockname()
         self.random, self.faults, self.reject = random.Random(seed), faults, reject
+        self.cookie, self.logouts = cookie, []
         self.upstream, self.downstream = [], []
         self.stopping = threading.Event()
         self.acknowledged = 1
@@ -59,11 +61,15 @@ class StandIn(threading.Thread):
     def handle(self, datagram):
         name, sequence, count, messages = moldudp64.split(datagram)
         if name == moldudp64.CONTROL_SESSION and messages[0][:1] == b"L":
+            if messages[0][47:] != self.cookie:
+                return self.send(moldudp64.control(b"C" + self.cookie))
             if self.reject:
                 return self.send(moldudp64.control(b"J" + self.reject))
             # In this order on purpose: datagrams may overtake each other.
             self.send(moldudp64.header(b"U" + TOKEN, len(self.upstream) + 1, 0))
             return self.send(moldudp64.control(b"AD" + TOKEN + b"1".rjust(20)))
+        if name == moldudp64.CONTROL_SESSION:
+            return self.logouts.append(messages[0])
         if name == b"U" + TOKEN and messages:
             for number, message in enumerate(messages, sequence):
                 if number == len(self.upstream) + 1:
@@ -111,6 +117,31 @@ class SessionTest(unittest.TestCase):
         with StandIn(reject=b"A") as engine, self.assertRaises(LoginRejected) as caught:
             Session(engine.address, "CLI00", "wrong")
         self.assertEqual(caught.exception.reason, "A")
+
+    def test_a_challenge_is_answered_with_its_cookie(self):
+        for seed in range(3):
+            with self.subTest(seed=seed), StandIn(seed, faults=0.1, cookie=b"0123456789abcdef") as engine:
+                with Session(engine.address, "CLI00", "secret") as session:
+                    session.send(b"abc")
+                    self.assertEqual(session.receive(timeout=5.0), b"cba")
+
+    def test_a_logout_names_its_session(self):
+        with StandIn() as engine:
+            Session(engine.address, "CLI00", "secret").close()
+            deadline = time.monotonic() + 10
+            while not engine.logouts and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertEqual(engine.logouts, [b"OD" + TOKEN])
+
+    def test_only_who_knows_the_session_ends_it(self):
+        with StandIn() as engine, Session(engine.address, "CLI00", "secret") as session:
+            for stranger in (b"Z", b"ZD000000000", b"A" + b"D000000000" + b"1".rjust(20), b"JA", b"C" + bytes(16)):
+                engine.socket.sendto(moldudp64.control(stranger), engine.peer)
+            session.send(b"abc")
+            self.assertEqual(session.receive(), b"cba")
+            engine.socket.sendto(moldudp64.control(b"ZD" + TOKEN), engine.peer)
+            with self.assertRaises(SessionEnded):
+                session.idle(10)
 
     def test_no_engine_is_a_timeout(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unanswered:

@@ -54,7 +54,7 @@ impl From<SocketAddr> for Source {
 }
 
 /// What is known of who tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// Nothing: the source may be forged.
     Nothing,

@@ -33,8 +33,13 @@ const COUNTERS: &[Metric] = &[
     ("logins", "Logins accepted", |r| r.ingress.logins),
     ("logins_repeated", "Logins answered again", |r| r.ingress.logins_repeated),
     ("logins_rejected", "Logins rejected", |r| r.ingress.logins_rejected),
-    ("logins_limited", "Login attempts beyond the source's rate", |r| r.ingress.logins_limited),
+    ("logins_remembered", "Logins whose password needed no hashing", |r| r.ingress.logins_remembered),
+    ("logins_challenged", "Logins asked to show that their source receives", |r| r.ingress.logins_challenged),
+    ("logins_limited", "Logins after too many wrong ones, or while too many waited", |r| {
+        r.ingress.logins_limited
+    }),
     ("logouts", "Logouts", |r| r.ingress.logouts),
+    ("logouts_unnamed", "Logouts that named no session and ended none", |r| r.ingress.logouts_unnamed),
     ("session_timeouts", "Sessions logged out because they fell silent", |r| r.ingress.timeouts),
     ("replays", "Gap requests older than the resend window", |r| r.ingress.replays),
     ("journal_records", "Journal records written", |r| r.last_record),
@@ -67,6 +72,7 @@ const REFUSED: &[(&str, Reading)] = &[
 const GAUGES: &[Metric] = &[
     ("sessions", "Sessions that have logged in", |r| r.sessions),
     ("sessions_bound", "Sessions bound to an address", |r| r.bound),
+    ("logins_waiting", "Logins whose passwords are being checked", |r| r.logins_waiting),
     ("resting_orders", "Orders resting in the books", |r| r.resting_orders),
     ("replies_waiting", "Replies that wait for the disk", |r| r.waiting),
 ];

@@ -146,6 +146,15 @@ impl NetworkConfig {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginCookies {
+    /// While logins queue up, or its source or account had too many wrong ones: a client that knows nothing of it gets in at all
+    /// other times.
+    Auto,
+    Always,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
@@ -160,6 +169,8 @@ pub struct SessionConfig {
     pub login_attempts_per_minute: u32,
     /// Failed logins per account and minute, from all sources.
     pub login_attempts_per_account: u32,
+    /// When a login over UDP has to show that its source receives.
+    pub login_cookies: LoginCookies,
     /// Threads that verify passwords; 0 is one for each core, 8 at most.
     pub login_threads: usize,
     /// How long a right password is remembered, so that its client can be back at once; 0 is not at all.
@@ -349,6 +360,7 @@ impl Default for SessionConfig {
             max_sessions: 1024,
             login_attempts_per_minute: 600,
             login_attempts_per_account: 120,
+            login_cookies: LoginCookies::Auto,
             login_threads: 0,
             remember_logins_seconds: 86_400,
             remember_logins_in: None,

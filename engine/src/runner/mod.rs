@@ -286,7 +286,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
-        self.reception.send_replies(&self.release, &mut self.port);
+        self.reception.send_replies(now, &self.release, &mut self.core.sessions, &mut self.port);
         while let Some(session) = self.core.sessions.unmark() {
             if !self.reception.send(session, now, &mut self.core, &mut self.port) {
                 self.core.sessions.mark(session);
@@ -355,6 +355,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             shard: self.core.shard.counters(),
             sessions: self.core.shard.sessions() as u64,
             bound: self.core.sessions.bound() as u64,
+            logins_waiting: self.reception.logins_waiting() as u64,
             resting_orders: self.core.shard.market().live_orders() as u64,
             last_record: self.core.last.0,
             releasable_record: self.core.log.releasable().0,

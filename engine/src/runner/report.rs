@@ -16,6 +16,7 @@ pub struct Report {
     /// Sessions that ever logged in, and those bound to an address now.
     pub sessions: u64,
     pub bound: u64,
+    pub logins_waiting: u64,
     pub resting_orders: u64,
     /// Last journal record written, and the last whose replies may leave.
     pub last_record: u64,

@@ -25,9 +25,15 @@ pub struct IngressCounters {
     pub logins: u64,
     pub logins_repeated: u64,
     pub logins_rejected: u64,
-    /// Attempts beyond the source's rate, and while too many wait for verification.
+    /// Whose password was known to be right without hashing it.
+    pub logins_remembered: u64,
+    /// Asked to show that their source receives.
+    pub logins_challenged: u64,
+    /// After too many wrong ones of the source or at the account, or while too many wait for verification.
     pub logins_limited: u64,
     pub logouts: u64,
+    /// Logouts that name no session and so end none.
+    pub logouts_unnamed: u64,
     pub timeouts: u64,
     /// Requests for messages older than the resend window.
     pub replays: u64,

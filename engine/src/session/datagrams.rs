@@ -125,7 +125,18 @@ pub(super) fn send<P: Port>(
         &mut downstream.stream,
         |stream| stream.wants_to_send(limit),
         |stream, out| stream.pack(now.monotonic_ns, limit, out),
-    ) && send_all(
+    ) && acknowledge(upstream, peer, pool, port)
+}
+
+/// Sends what is to be said of the client's stream. False when the port has no room for more.
+#[inline]
+pub(super) fn acknowledge<P: Port>(
+    upstream: &mut Upstream,
+    peer: &Peer,
+    pool: &ParkingPool,
+    port: &mut P,
+) -> bool {
+    send_all(
         port,
         peer,
         upstream,

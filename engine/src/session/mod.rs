@@ -11,6 +11,7 @@
 
 mod counters;
 mod datagrams;
+mod desk;
 mod login;
 pub mod outbound;
 mod reception;
@@ -18,9 +19,9 @@ pub mod release;
 mod table;
 mod tcp;
 mod tokens;
+mod waiting;
 
 pub use counters::IngressCounters;
-pub use login::ControlReply;
 pub use reception::Reception;
 pub use release::Release;
 pub use table::Sessions;
@@ -34,6 +35,8 @@ use streams::{ReceiveStream, SendStream, SessionName};
 pub struct Session {
     pub route: Route,
     marked: bool,
+    /// The answer to its login has not left: nothing else may before it.
+    held: bool,
     pub upstream: Upstream,
     pub downstream: Downstream,
 }
@@ -60,6 +63,10 @@ pub struct Upstream {
     noted: u64,
     /// An acknowledgement was cut to `released`; the rest is owed when that moves.
     ack_owed: bool,
+    /// When to tell the client again that its login was accepted, unless it is heard before; `u64::MAX`: it was.
+    greet_at_ns: u64,
+    /// How often its silence was excused by a login that waits.
+    postponed: u64,
 }
 
 /// What the shard sends: a session's messages, or the feed's.
@@ -80,6 +87,8 @@ impl Upstream {
             released: if waits { next } else { u64::MAX },
             noted: next,
             ack_owed: false,
+            greet_at_ns: u64::MAX,
+            postponed: 0,
         }
     }
 }

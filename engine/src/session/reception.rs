@@ -1,9 +1,9 @@
 //! The shard's reception: whose is it, is it in order, is it new, and who has left. What passes goes to `Core`; what does not
 //! changes nothing and is counted. How datagrams, logins and connections come in is in the files beside this.
 
-use super::login::LoginDesk;
+use super::desk::LoginDesk;
 use super::tcp::Connections;
-use super::{ControlReply, IngressCounters, NameSource, Route};
+use super::{IngressCounters, NameSource, Route, Session};
 use crate::accounts::Accounts;
 use crate::accounts::verify::VerifierHandle;
 use crate::clock::Now;
@@ -26,6 +26,11 @@ const LISTENING_GAP_MAX_NS: u64 = 100_000_000;
 /// One session may hold this part of the places for early datagrams: a client that withholds one cannot take all of them.
 const PARKED_SHARE: u32 = 4;
 
+/// What the client of a silent session is given more while logins wait to be verified, in portions and in all: a thousand hashes
+/// take half a minute of one core. No more, as who keeps logins waiting must not keep dead clients' orders alive.
+const EXCUSE_NS: u64 = 1_000_000_000;
+const EXCUSES_MAX: u64 = 60;
+
 pub struct Reception {
     pub(super) login: LoginDesk,
     /// Present when a gateway serves TCP clients.
@@ -46,7 +51,7 @@ impl Reception {
     pub fn new(config: &SessionConfig, accounts: Accounts, verifier: VerifierHandle) -> Self {
         let parked = config.parked_datagrams as u32;
         Self {
-            login: LoginDesk::new(accounts, verifier),
+            login: LoginDesk::new(config, accounts, verifier),
             connections: None,
             pool: ParkingPool::new(parked, SLOT_BYTES).with_share(parked / PARKED_SHARE),
             replays: VecDeque::with_capacity(MAX_REPLAYS),
@@ -100,7 +105,7 @@ impl Reception {
         let upstream = &core.sessions[id].upstream;
         let silent_at = upstream.heard_ns.saturating_add(self.timeout_ns);
         let left = silent_at.saturating_sub(self.listened_ns);
-        upstream.receive.next_deadline().min(self.turned_ns.saturating_add(left))
+        upstream.receive.next_deadline().min(upstream.greet_at_ns).min(self.turned_ns.saturating_add(left))
     }
 
     /// Does what is due for the session: acknowledgements, requests, and the end of one that has fallen silent.
@@ -111,9 +116,15 @@ impl Reception {
         if !connected || matches!(session.route, Route::Connection(_)) {
             return;
         }
-        if self.listened_ns >= session.upstream.heard_ns.saturating_add(self.timeout_ns) {
+        if self.listened_ns >= session.upstream.heard_ns.saturating_add(self.timeout_ns)
+            && !self.excuses(id, now, core)
+        {
             self.counters.timeouts += 1;
             return self.close(id, CloseReason::Timeout, now, core);
+        }
+        let session = &mut core.sessions[id];
+        if now.monotonic_ns >= session.upstream.greet_at_ns {
+            self.greet_again(id, session);
         }
         session.upstream.receive.on_timer(now.monotonic_ns);
         if session.upstream.receive.wants_to_send() {
@@ -121,12 +132,34 @@ impl Reception {
         }
     }
 
+    /// A session is silent whose client may be waiting to be let in: it is given more time.
+    fn excuses<L: Log>(&mut self, id: SessionId, now: Now, core: &mut Core<L>) -> bool {
+        let Some(user) = core.shard.trader(id).map(|trader| trader.user) else { return false };
+        let upstream = &mut core.sessions[id].upstream;
+        if upstream.postponed >= EXCUSES_MAX || !self.login.may_be_at_the_door(id, user, now.monotonic_ns) {
+            return false;
+        }
+        upstream.postponed += 1;
+        upstream.heard_ns = upstream.heard_ns.saturating_add(EXCUSE_NS);
+        true
+    }
+
+    /// The client has not shown that it has the answer to its login, or has by now.
+    fn greet_again(&mut self, id: SessionId, session: &mut Session) {
+        session.upstream.greet_at_ns = u64::MAX;
+        let told = self.login.binding(id).map(|binding| binding.heard_ns);
+        if told.is_some_and(|told_ns| session.upstream.heard_ns <= told_ns) {
+            self.login.greet(id, session, session.upstream.heard_ns);
+        }
+    }
+
     /// Ends a session's binding and says so to its client; what it has open is cancelled if it is set so.
     pub fn close<L: Log>(&mut self, id: SessionId, reason: CloseReason, now: Now, core: &mut Core<L>) {
         let route = core.sessions.unbind(id);
         if route != Route::None {
-            self.login.reply_end(route, core.last);
+            self.login.reply_end(route, core.last, *core.sessions[id].downstream.name());
         }
+        core.sessions[id].upstream.greet_at_ns = u64::MAX;
         core.sessions[id].upstream.receive.clear(&mut self.pool);
         // The session exists, so the input follows from the state.
         if let Err(error) = core.input(&Input::SessionClosed { session: id, reason }, now.timestamp_ns) {
@@ -134,9 +167,9 @@ impl Reception {
         }
     }
 
-    /// Control datagrams to send, oldest first.
-    pub fn replies(&mut self) -> &mut VecDeque<ControlReply> {
-        self.login.replies()
+    /// Logins whose passwords are being checked.
+    pub fn logins_waiting(&self) -> usize {
+        self.login.waiting.len()
     }
 
     /// The session wants messages that only the log has. A client that is not heard asks again.

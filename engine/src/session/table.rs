@@ -1,4 +1,4 @@
-//! The table of sessions: found by number, by token or by the address they are bound to, and marked when they may have
+//! The table of sessions: found by number or by token, and marked when they may have
 //! something to send. The shard's messages go into it. Not what arrives, and not what may leave.
 
 use super::tokens::{Tokens, upstream_name};
@@ -6,8 +6,6 @@ use super::{Downstream, Route, Session, Upstream};
 use crate::inputs::SessionId;
 use crate::log::Durability;
 use crate::shard::Outputs;
-use netio::Endpoint;
-use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use streams::{ReceiveConfig, ReceiveStream, SendConfig, SendStream, SessionName};
 use wire::ouch::MAX_MESSAGE_LENGTH;
@@ -15,8 +13,8 @@ use wire::ouch::MAX_MESSAGE_LENGTH;
 pub struct Sessions {
     table: Vec<Session>,
     tokens: Tokens,
-    /// Sessions bound to an address. Looked up only.
-    bound: HashMap<Endpoint, SessionId>,
+    /// How many are bound to an address.
+    bound: usize,
     /// Sessions that may have something to send, each once.
     marked: Vec<SessionId>,
     receive: ReceiveConfig,
@@ -41,7 +39,7 @@ impl Sessions {
         Self {
             table: Vec::new(),
             tokens: Tokens::with_capacity(64),
-            bound: HashMap::new(),
+            bound: 0,
             marked: Vec::new(),
             receive: ReceiveConfig::default(),
             send,
@@ -55,7 +53,6 @@ impl Sessions {
     pub fn reserve(&mut self, sessions: usize) {
         self.table.reserve(sessions.saturating_sub(self.table.len()));
         self.tokens.reserve(sessions);
-        self.bound.reserve(sessions);
     }
 
     /// The shard's feed goes out from here on.
@@ -70,6 +67,7 @@ impl Sessions {
         self.table.push(Session {
             route: Route::None,
             marked: false,
+            held: false,
             upstream: Upstream::new(self.receive_stream(&name, next_upstream), self.waits),
             downstream: Downstream::new(stream, self.waits),
         });
@@ -108,23 +106,16 @@ impl Sessions {
         self.tokens.get(name)
     }
 
-    /// The session bound to this address.
-    #[inline]
-    pub fn by_address(&self, address: &Endpoint) -> Option<SessionId> {
-        self.bound.get(address).copied()
-    }
-
     /// Sessions bound to an address.
     pub fn bound(&self) -> usize {
-        self.bound.len()
+        self.bound
     }
 
-    /// The session's messages take this route from now on; its former one is forgotten. A session that had the address before
-    /// has to be [taken off](Sessions::unbind) it first.
+    /// The session's messages take this route from now on; its former one is forgotten.
     pub fn bind(&mut self, session: SessionId, route: Route) {
         self.unbind(session);
-        if let Route::Datagrams(peer) = route {
-            self.bound.insert(peer.remote, session);
+        if let Route::Datagrams(_) = route {
+            self.bound += 1;
         }
         self[session].route = route;
     }
@@ -132,8 +123,8 @@ impl Sessions {
     /// Forgets the session's route, and returns what it was.
     pub fn unbind(&mut self, session: SessionId) -> Route {
         let former = std::mem::replace(&mut self[session].route, Route::None);
-        if let Route::Datagrams(peer) = former {
-            self.bound.remove(&peer.remote);
+        if let Route::Datagrams(_) = former {
+            self.bound -= 1;
         }
         former
     }

@@ -1,6 +1,7 @@
 //! The shard's end of the TCP gateway: its logins, messages and endings become the same inputs as a datagram's, and the
 //! sessions' streams go back to it in datagrams. Not sockets: `crate::gateway` has those, on a thread of its own.
 
+use super::login::Taken;
 use super::{Reception, Route, Session};
 use crate::clock::Now;
 use crate::core::Core;
@@ -11,8 +12,9 @@ use crate::inputs::{CloseReason, SessionId};
 use crate::log::writer::Log;
 use std::collections::HashMap;
 use streams::Run;
+use wire::control::Reply;
 use wire::moldudp64::{HEADER_LENGTH, Header, MAX_PAYLOAD};
-use wire::soupbintcp::{Packet, login_reject_reason};
+use wire::soupbintcp::login_reject_reason;
 
 /// Items taken from the gateway before datagrams are looked at again.
 const ITEMS_PER_TURN: usize = 64;
@@ -50,11 +52,11 @@ impl Connections {
     }
 
     /// Hands a control packet to the gateway; false when the ring is full.
-    pub fn tell(&mut self, connection: ConnectionId, body: &Packet<'static>) -> bool {
+    pub fn tell(&mut self, connection: ConnectionId, body: &Reply) -> bool {
         let item = match *body {
-            Packet::LoginAccepted(accepted) => FromShard::Accepted { connection, accepted },
-            Packet::LoginRejected { reason } => FromShard::Rejected { connection, reason },
-            _ => {
+            Reply::Accepted(accepted) => FromShard::Accepted { connection, accepted },
+            Reply::Rejected { reason } => FromShard::Rejected { connection, reason },
+            Reply::Challenge { .. } | Reply::EndOfSession { .. } => {
                 self.sessions.remove(&connection);
                 FromShard::Ended { connection }
             }
@@ -152,8 +154,9 @@ impl Reception {
             match item {
                 ToShard::Login { connection, source, request, drop_copy } => {
                     let origin = Route::Connection(connection);
-                    if !self.ask(origin, &source, &request, drop_copy, now, core) {
-                        self.refuse(origin, login_reject_reason::NOT_AUTHORIZED, core);
+                    let taken = self.on_login(origin, &source, &request, None, drop_copy, now, core);
+                    if taken == Taken::No {
+                        self.refuse(origin, login_reject_reason::NOT_AUTHORIZED);
                     }
                 }
                 ToShard::Message { connection, length, block } => {
@@ -197,7 +200,7 @@ impl Reception {
         now: Now,
         core: &mut Core<L>,
     ) {
-        self.login.forget(Route::Connection(connection));
+        self.login.waiting.abandon(Route::Connection(connection));
         let session = self.session_of(connection, core);
         if let Some(connections) = &mut self.connections {
             connections.sessions.remove(&connection);

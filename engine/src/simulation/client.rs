@@ -8,8 +8,9 @@ use netio::sim::{SimNetwork, SimPort};
 use netio::{Endpoint, Peer, Port};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use streams::{Duplex, ParkingPool, ReceiveConfig, SendConfig, SessionName};
+use wire::control::{Cookie, MAX_LENGTH, Reply, Request};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD, Packet, PacketWriter};
-use wire::soupbintcp::{self, ANY_SESSION, LoginAccepted, LoginRequest};
+use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest};
 
 pub const SYMBOLS: [[u8; 8]; 2] = [*b"AAPL    ", *b"MSFT    "];
 pub const PASSWORD: [u8; 10] = *b"secret    ";
@@ -57,6 +58,8 @@ pub struct Client {
     network: SimNetwork,
     pool: ParkingPool,
     state: State,
+    /// Of the engine's last challenge.
+    cookie: Option<Cookie>,
     last_heard_ns: u64,
     memory: Memory,
     flow: Flow,
@@ -75,6 +78,7 @@ impl Client {
             network: network.clone(),
             pool: ParkingPool::new(PARKED_MAX, MAX_PAYLOAD - HEADER_LENGTH),
             state: State::Down { until_ns: 0 },
+            cookie: None,
             last_heard_ns: 0,
             memory: Memory { acknowledged: 1, ..Memory::default() },
             flow: Flow::default(),
@@ -96,6 +100,7 @@ impl Client {
         self.port = open(&self.network, self.index, self.incarnation)?;
         self.pool = ParkingPool::new(PARKED_MAX, MAX_PAYLOAD - HEADER_LENGTH);
         self.state = State::Down { until_ns: now_ns + self.random.between(0, 20_000_000) };
+        self.cookie = None;
         Ok(())
     }
 
@@ -119,8 +124,8 @@ impl Client {
         if header.session == CONTROL_SESSION {
             let packet = Packet::parse(payload).ok();
             let body = packet.as_ref().and_then(|packet| packet.blocks().next());
-            return match body.and_then(|body| soupbintcp::Packet::decode(body).ok()) {
-                Some(packet) => self.on_control(&packet, now_ns, truth),
+            return match body.and_then(|body| Reply::decode(body).ok()) {
+                Some(reply) => self.on_control(&reply, now_ns, truth),
                 None => Ok(()),
             };
         }
@@ -169,14 +174,16 @@ impl Client {
         Ok(())
     }
 
-    fn on_control(
-        &mut self,
-        packet: &soupbintcp::Packet<'_>,
-        now_ns: u64,
-        truth: &Truth,
-    ) -> Result<(), String> {
-        match packet {
-            soupbintcp::Packet::LoginAccepted(accepted) if matches!(self.state, State::LoggingIn { .. }) => {
+    fn on_control(&mut self, reply: &Reply, now_ns: u64, truth: &Truth) -> Result<(), String> {
+        match reply {
+            Reply::Challenge { cookie } => {
+                if let State::LoggingIn { retry_ns } = &mut self.state {
+                    self.cookie = Some(*cookie);
+                    *retry_ns = now_ns;
+                }
+                Ok(())
+            }
+            Reply::Accepted(accepted) if matches!(self.state, State::LoggingIn { .. }) => {
                 if self.memory.session.is_some_and(|name| name != accepted.session) {
                     return Err(self.complaint("its session has another name than before".to_owned()));
                 }
@@ -189,15 +196,16 @@ impl Client {
                 }
                 self.memory.session = Some(accepted.session);
                 self.state = State::Accepted { accepted: *accepted, retry_ns: now_ns + LOGIN_RETRY_NS };
-                self.ask_for_acknowledgement();
                 Ok(())
             }
-            soupbintcp::Packet::LoginRejected { reason } if matches!(self.state, State::LoggingIn { .. }) => {
+            Reply::Rejected { reason } if matches!(self.state, State::LoggingIn { .. }) => {
                 let wanted = self.memory.received.len() + 1;
                 let reason = char::from(*reason);
                 Err(self.complaint(format!("refused ({reason}) when it asked for message {wanted}")))
             }
-            soupbintcp::Packet::EndOfSession if matches!(self.state, State::Active { .. }) => {
+            Reply::EndOfSession { session }
+                if matches!(self.state, State::Active { .. }) && self.memory.session == Some(*session) =>
+            {
                 self.state = State::Down { until_ns: now_ns + self.random.between(0, 20_000_000) };
                 Ok(())
             }
@@ -296,7 +304,7 @@ impl Client {
                 *retry_ns = now_ns + LOGIN_RETRY_NS;
                 true
             }
-            // The acknowledgement was lost, or the engine was: ask both ways.
+            // The acknowledgement was lost, and will be repeated; or the engine was.
             State::Accepted { retry_ns, .. } if now_ns >= *retry_ns => {
                 *retry_ns = now_ns + LOGIN_RETRY_NS;
                 true
@@ -305,16 +313,6 @@ impl Client {
         };
         if due {
             self.log_in();
-            self.ask_for_acknowledgement();
-        }
-    }
-
-    /// A heartbeat of our stream is answered with what the engine has of it. The acknowledgement that comes with the login may overtake
-    /// the answer that names the session.
-    fn ask_for_acknowledgement(&mut self) {
-        if let (State::Accepted { .. }, Some(name)) = (&self.state, self.memory.session) {
-            let header = Header { session: upstream(&name), sequence: 1, count: HEARTBEAT };
-            let _ = self.port.send(&self.engine, |out| header.write(out));
         }
     }
 
@@ -325,8 +323,8 @@ impl Client {
             requested_session: self.memory.session.unwrap_or(ANY_SESSION),
             requested_sequence: self.memory.received.len() as u64 + 1,
         };
-        let mut body = [0; LoginRequest::LENGTH + 1];
-        let length = soupbintcp::Packet::LoginRequest(request).write(&mut body);
+        let mut body = [0; MAX_LENGTH];
+        let length = Request::Login { request, cookie: self.cookie }.write(&mut body);
         // A full port drops it; the next attempt comes by itself.
         let _ = self.port.send(&self.engine, |out| {
             let Some(mut writer) = PacketWriter::new(out, CONTROL_SESSION, 0) else { return 0 };

@@ -10,8 +10,8 @@ use crate::accounts::verify::{Answer, Lanes, Question, VerifierHandle};
 use crate::assembly::{Assembly, Parts};
 use crate::clock::{Clock, Now};
 use crate::config::{
-    Account, Config, EngineConfig, FirmConfig, InstrumentConfig, JournalConfig, LimitsConfig, RiskConfig,
-    SessionConfig,
+    Account, Config, EngineConfig, FirmConfig, InstrumentConfig, JournalConfig, LimitsConfig, LoginCookies,
+    RiskConfig, SessionConfig,
 };
 use crate::core::Core;
 use crate::history::recovery::RecoveryError;
@@ -222,6 +222,12 @@ fn config(setting: &Setting<'_>) -> Config {
             max_sessions: MAX_SESSIONS,
             resend_window_bytes: WINDOW_BYTES,
             parked_datagrams: 64,
+            // Half of all runs are of a venue where a login always takes two rounds.
+            login_cookies: if setting.seed.is_multiple_of(2) {
+                LoginCookies::Auto
+            } else {
+                LoginCookies::Always
+            },
             ..SessionConfig::default()
         },
         journal: JournalConfig { durability: setting.durability, ..JournalConfig::default() },

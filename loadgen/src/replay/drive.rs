@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 
 use netio::{Peer, Port, PortError};
 use streams::{ParkingPool, ReceiveConfig, Run, SendConfig};
-use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, Packet as MoldPacket, SESSION_LENGTH};
+use wire::control::Reply;
+use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, SESSION_LENGTH};
 use wire::ouch::inbound::{AccountQuery, CancelOrder, EnterOrder, ReplaceOrder};
 use wire::ouch::{Outbound, capacity, cross_type, display, time_in_force};
-use wire::soupbintcp::Packet;
 
 use super::event::{EventSource, ReadError};
 use super::flow::Flow;
 use super::plan::{Answer, Party, Planned, Request};
 use super::verify::{Arrived, Verifier};
-use crate::client::{Client, Credentials, Outcome, State};
+use crate::client::{Client, Credentials, Outcome, State, parse_reply};
 use crate::clock::Clock;
 
 const PARTIES: [Party; 2] = [Party::Maker, Party::Taker];
@@ -205,28 +205,33 @@ impl<P: Port, C: Clock, S: EventSource> Drive<P, C, S> {
         let count = self.port.receive()?;
         let now_ns = self.clock.now_ns();
         for index in 0..count {
-            let (peer, payload) = self.port.datagram(index);
+            let (_, payload) = self.port.datagram(index);
             let Some(name) = payload.first_chunk::<SESSION_LENGTH>() else { continue };
             if *name == CONTROL_SESSION {
-                let Ok(packet) = MoldPacket::parse(payload) else { continue };
-                let body = packet.blocks().next().and_then(|body| Packet::decode(body).ok());
+                let logging_in = |session: &&mut Session| session.client.state() == State::LoggingIn;
                 // One login is under way at a time; a repeated answer names a session that is known.
-                let outcome = match body {
-                    Some(Packet::LoginAccepted(accepted)) => self
+                let outcome = match parse_reply(payload) {
+                    Some(Reply::Accepted(accepted)) => self
                         .sessions
                         .iter_mut()
                         .find(|session| {
                             session.client.downstream().is_none_or(|known| *known == accepted.session)
                         })
                         .map(|session| session.client.on_accepted(&accepted, now_ns, &mut self.pool)),
-                    Some(Packet::LoginRejected { reason }) => self
-                        .sessions
-                        .iter_mut()
-                        .find(|session| session.client.state() == State::LoggingIn)
-                        .map(|session| session.client.on_rejected(reason)),
-                    Some(Packet::EndOfSession) => {
-                        let ended = self.sessions.iter_mut().find(|session| session.client.is_at(peer));
-                        ended.map(|session| session.client.on_end())
+                    Some(Reply::Rejected { reason }) => {
+                        let found = self.sessions.iter_mut().find(logging_in);
+                        found.map(|session| session.client.on_rejected(reason))
+                    }
+                    Some(Reply::Challenge { cookie }) => {
+                        let found = self.sessions.iter_mut().find(logging_in);
+                        found.map(|session| session.client.on_challenge(cookie, now_ns))
+                    }
+                    Some(Reply::EndOfSession { session: name }) => {
+                        let ended = self
+                            .sessions
+                            .iter_mut()
+                            .find(|session| session.client.downstream() == Some(&name));
+                        ended.map(|session| session.client.on_end(&name))
                     }
                     _ => None,
                 };

@@ -1,7 +1,7 @@
 # The commands of this repository. Each target is a script in scripts/ that can also be run by hand.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint demo demo-xdp bench test-zerocopy sim kill
+.PHONY: help deps build test lint demo demo-xdp bench test-zerocopy sim attack kill
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -35,6 +35,10 @@ test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downl
 
 sim: ## simulate 10,000 seeds of crashes, loss and bad disks, from a random one on (SEEDS=, STEPS=, SEED= change that; every processor works)
 	cargo run --release --locked -p pitlane --bin pitlane -- sim $(if $(SEED),--seed $(SEED)) --seeds $(or $(SEEDS),10000) --steps $(or $(STEPS),1000)
+
+attack: ## 10,000 spoofed logins a second for 20 s, and 1,000 clients that come back at once: how long logins take (no root, three minutes)
+	cargo build --release --locked -p pitlane -p pitlane-tests --bins
+	target/release/pitlane-attack
 
 kill: ## kill the engine -9 under load, 200 times (KILLS=) in each mode, over UDP and, as root, AF_XDP
 	cargo build --locked --workspace --bins

@@ -24,6 +24,7 @@ local f = {
   username = ProtoField.string("pitlane.login.username", "User name"),
   requested_session = ProtoField.string("pitlane.login.requested_session", "Requested session"),
   requested_sequence = ProtoField.string("pitlane.login.requested_sequence", "Requested sequence"),
+  cookie = ProtoField.bytes("pitlane.login.cookie", "Cookie"),
   reason = ProtoField.string("pitlane.login.reject_reason", "Reject reason"),
   appendage_length = ProtoField.uint16("pitlane.appendage.length", "Appendage length"),
   tag = ProtoField.uint8("pitlane.appendage.tag", "Tag"),
@@ -157,7 +158,7 @@ end
 
 local control_names = {
   L = "Login Request", A = "Login Accepted", J = "Login Rejected", O = "Logout Request", Z = "End of Session",
-  H = "Server Heartbeat", R = "Client Heartbeat", ["+"] = "Debug",
+  C = "Challenge", H = "Server Heartbeat", R = "Client Heartbeat", ["+"] = "Debug",
 }
 
 local function add_control(tree, range)
@@ -168,17 +169,24 @@ local function add_control(tree, range)
     return letter .. "?"
   end
   tree:add(f.control, range(0, 1), name)
-  if letter == "L" and range:len() == 47 then
+  if letter == "L" and (range:len() == 47 or range:len() == 63) then
     tree:add(f.username, range(1, 6))
     -- The password is not shown.
     tree:add(f.requested_session, range(17, 10))
     tree:add(f.requested_sequence, range(27, 20))
+    if range:len() == 63 then tree:add(f.cookie, range(47, 16)) end
+  elseif letter == "C" and range:len() == 17 then
+    tree:add(f.cookie, range(1, 16))
+  elseif (letter == "O" or letter == "Z") and range:len() == 11 then
+    tree:add(f.requested_session, range(1, 10))
+  elseif letter == "O" and range:len() == 1 then
+    complain(tree, range, "Logout Request without a session: it ends none")
   elseif letter == "A" and range:len() == 31 then
     tree:add(f.requested_session, range(1, 10))
     tree:add(f.requested_sequence, range(11, 20))
   elseif letter == "J" and range:len() == 2 then
     tree:add(f.reason, range(1, 1))
-  elseif letter == "L" or letter == "A" or letter == "J" then
+  elseif ("LAJCOZ"):find(letter, 1, true) then
     complain(tree, range, name .. " of a wrong length")
   end
   return name

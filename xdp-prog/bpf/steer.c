@@ -1,5 +1,5 @@
-/* The XDP program: steers the order datagrams of configured UDP ports into AF_XDP sockets, drops the hopeless ones early
- * and counts why. Not a firewall: everything that is not a UDP datagram for one of those ports goes to the kernel untouched.
+/* The XDP program: steers the order datagrams of configured addresses and UDP ports into AF_XDP sockets, drops the hopeless ones
+ * early and counts why. Not a firewall: everything that is not a UDP datagram for one of those goes to the kernel untouched.
  *
  * The way of a packet: Ethernet -> up to two VLAN tags -> IPv4 | IPv6 -> UDP -> port map -> destination address -> length ->
  * MoldUDP64 header -> allow-list -> token bucket -> socket of the receive queue. What is written to the maps is mirrored in

@@ -1,130 +1,53 @@
-//! The little of rtnetlink that is needed: ask a question, read the answers' attributes. Cold path only; it allocates freely.
-use std::{
-    io::{self, Error, ErrorKind},
-    os::fd::{AsRawFd, OwnedFd},
-};
+//! Three questions to the kernel over rtnetlink: an interface, a route, a neighbour. Cold path only; it allocates freely.
+use std::{io, net::IpAddr};
 
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::{
-    socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt},
+    socket::{setsockopt, sockopt::ReceiveTimeout},
     time::{TimeVal, TimeValLike},
 };
 
-/// `struct nlmsghdr`: length, type, flags, sequence, port.
-const HEADER_LENGTH: usize = 16;
-const ATTRIBUTE_HEADER_LENGTH: usize = 4;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const FLAG_REQUEST: u16 = 1;
-const FLAG_ACK: u16 = 4;
-/// Ask for all objects of the kind.
-pub const FLAG_DUMP: u16 = 0x300;
-/// NLA_F_NESTED and NLA_F_NET_BYTEORDER are no part of an attribute's type.
-const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
-
-/// The kernel cuts dumps into messages of at most 32 KiB.
-const BUFFER_LENGTH: usize = 64 * 1024;
 /// A neighbour table larger than this is not one that this host should have.
-const MESSAGES_MAX: usize = 65_536;
+const ANSWERS_MAX: usize = 65_536;
 const TIMEOUT_MS: i64 = 2_000;
 
-const GETLINK: u16 = 18;
-const IFF_UP: u32 = 1;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_MTU: u16 = 4;
-const IFLA_XDP: u16 = 43;
-const IFLA_XDP_ATTACHED: u16 = 2;
-const IFLA_XDP_PROG_ID: u16 = 4;
-const IFLA_XDP_DRV_PROG_ID: u16 = 5;
-const IFLA_XDP_SKB_PROG_ID: u16 = 6;
-/// `struct ifinfomsg`
-const INTERFACE_HEADER_LENGTH: usize = 16;
-
-/// One answer: its type and everything after the header.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Message {
-    pub kind: u16,
-    pub body: Vec<u8>,
-}
-
 /// Sends one request and returns all that answers it. An error of the kernel's is returned as such.
-pub fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<Message>> {
-    let socket = socket::socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    socket::setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TIMEOUT_MS))?;
-    // A dump ends with DONE by itself; anything else is made to end with an acknowledgement.
-    let ack = if flags & FLAG_DUMP == 0 { FLAG_ACK } else { 0 };
-    let mut request = Vec::with_capacity(HEADER_LENGTH + body.len());
-    let length =
-        u32::try_from(HEADER_LENGTH + body.len()).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
-    request.extend_from_slice(&length.to_ne_bytes());
-    request.extend_from_slice(&kind.to_ne_bytes());
-    request.extend_from_slice(&(FLAG_REQUEST | ack | flags).to_ne_bytes());
-    request.extend_from_slice(&1u32.to_ne_bytes());
-    request.extend_from_slice(&0u32.to_ne_bytes());
-    request.extend_from_slice(body);
-    socket::sendto(socket.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    answers(&socket)
-}
-
-fn answers(socket: &OwnedFd) -> io::Result<Vec<Message>> {
-    let mut messages = Vec::new();
-    let mut buffer = vec![0; BUFFER_LENGTH];
-    loop {
-        let length = socket::recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if split(buffer.get(..length).unwrap_or_default(), &mut messages)? {
-            return Ok(messages);
-        }
-        if length == 0 || messages.len() > MESSAGES_MAX {
-            return Err(Error::from(ErrorKind::InvalidData));
-        }
-    }
-}
-
-/// Appends the messages of one datagram; true when it ended the answer.
-fn split(mut datagram: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
-    while let Some(header) = datagram.first_chunk::<HEADER_LENGTH>() {
-        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let kind = u16::from_ne_bytes([header[4], header[5]]);
-        let Some(body) = datagram.get(HEADER_LENGTH..length) else {
-            return Err(Error::from(ErrorKind::InvalidData));
-        };
-        match kind {
-            DONE => return Ok(true),
-            ERROR => {
-                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return if code == 0 { Ok(true) } else { Err(Error::from_raw_os_error(-code)) };
+fn ask(question: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(TIMEOUT_MS))?;
+    let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(question));
+    request.header.flags = NLM_F_REQUEST | flags;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+    let mut answers = Vec::new();
+    while answers.len() <= ANSWERS_MAX {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let message =
+                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(answers),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                _ => {}
             }
-            _ => messages.push(Message { kind, body: body.to_vec() }),
+            rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
         }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(false)
-}
-
-/// Appends one attribute, padded.
-pub fn push_attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // Attributes written here are addresses and indices of a few bytes.
-    let length = (ATTRIBUTE_HEADER_LENGTH + value.len()) as u16;
-    body.extend_from_slice(&length.to_ne_bytes());
-    body.extend_from_slice(&kind.to_ne_bytes());
-    body.extend_from_slice(value);
-    body.resize(body.len().next_multiple_of(4), 0);
-}
-
-/// The attributes in `bytes`, ending at the first that does not fit.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let header = bytes.first_chunk::<ATTRIBUTE_HEADER_LENGTH>()?;
-        let length = u16::from_ne_bytes([header[0], header[1]]) as usize;
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & ATTRIBUTE_TYPE_MASK;
-        let value = bytes.get(ATTRIBUTE_HEADER_LENGTH..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
+    Err(io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// The XDP program on an interface, and how it is attached.
@@ -146,84 +69,106 @@ pub struct Interface {
 
 /// Looks an interface up by its index; `None` when there is none.
 pub fn link(interface_index: u32) -> io::Result<Option<Interface>> {
-    let mut body = vec![0; INTERFACE_HEADER_LENGTH];
-    body[4..8].copy_from_slice(&interface_index.to_ne_bytes());
-    let answer = ask(GETLINK, 0, &body)?;
-    let Some((header, rest)) =
-        answer.first().and_then(|link| link.body.split_first_chunk::<INTERFACE_HEADER_LENGTH>())
-    else {
-        return Ok(None);
-    };
-    let flags = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
-    let mut interface = Interface { is_up: flags & IFF_UP != 0, ..Interface::default() };
-    for (kind, value) in attributes(rest) {
-        match kind {
-            IFLA_ADDRESS => interface.mac = value.try_into().unwrap_or_default(),
-            IFLA_MTU => interface.mtu = value.first_chunk().map_or(0, |mtu| u32::from_ne_bytes(*mtu)),
-            IFLA_XDP => interface.program = attached(value),
+    let mut question = LinkMessage::default();
+    question.header.index = interface_index;
+    let answers = ask(RouteNetlinkMessage::GetLink(question), NLM_F_ACK)?;
+    let Some(RouteNetlinkMessage::NewLink(link)) = answers.into_iter().next() else { return Ok(None) };
+    let mut interface =
+        Interface { is_up: link.header.flags.contains(LinkFlags::Up), ..Interface::default() };
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::Address(mac) => interface.mac = mac.try_into().unwrap_or_default(),
+            LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+            LinkAttribute::Xdp(xdp) => interface.program = attached(&xdp),
             _ => {}
         }
     }
     Ok(Some(interface))
 }
 
-fn attached(xdp: &[u8]) -> Option<Attached> {
-    let mut mode = "unknown mode";
-    let mut program_id = None;
-    for (kind, value) in attributes(xdp) {
-        match kind {
-            IFLA_XDP_ATTACHED => {
-                mode = match value.first() {
-                    Some(1) => "native",
-                    Some(2) => "generic",
-                    Some(3) => "offloaded",
-                    Some(4) => "several modes",
-                    _ => mode,
-                }
+fn attached(xdp: &[LinkXdp]) -> Option<Attached> {
+    let mode = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some("native"),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some("offloaded"),
+        LinkXdp::Attached(XdpAttached::Multiple) => Some("several modes"),
+        _ => None,
+    });
+    let program_id = xdp.iter().find_map(|attribute| match *attribute {
+        LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) => Some(id),
+        _ => None,
+    });
+    program_id
+        .filter(|id| *id != 0)
+        .map(|program_id| Attached { program_id, mode: mode.unwrap_or("unknown mode") })
+}
+
+const fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn address(address: RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(address.into()),
+        RouteAddress::Inet6(address) => Some(address.into()),
+        _ => None,
+    }
+}
+
+/// How the routing table would reach a destination through an interface: our address towards it, if there is one, and the next hop.
+pub fn route(interface_index: u32, destination: IpAddr) -> io::Result<(Option<IpAddr>, IpAddr)> {
+    let (wanted, bits) = match destination {
+        IpAddr::V4(address) => (RouteAddress::Inet(address), 32),
+        IpAddr::V6(address) => (RouteAddress::Inet6(address), 128),
+    };
+    let mut question = RouteMessage::default();
+    question.header.address_family = family(destination);
+    question.header.destination_prefix_length = bits;
+    question.attributes = vec![RouteAttribute::Destination(wanted), RouteAttribute::Oif(interface_index)];
+    let answers = ask(RouteNetlinkMessage::GetRoute(question), NLM_F_ACK)?;
+    let (mut source, mut next_hop) = (None, destination);
+    if let Some(RouteNetlinkMessage::NewRoute(route)) = answers.into_iter().next() {
+        for attribute in route.attributes {
+            match attribute {
+                RouteAttribute::Gateway(gateway) => next_hop = address(gateway).unwrap_or(next_hop),
+                RouteAttribute::PrefSource(ours) => source = address(ours),
+                _ => {}
             }
-            IFLA_XDP_PROG_ID | IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID => {
-                program_id = program_id.or(value.first_chunk().map(|id| u32::from_ne_bytes(*id)));
-            }
-            _ => {}
         }
     }
-    program_id.filter(|id| *id != 0).map(|program_id| Attached { program_id, mode })
+    Ok((source, next_hop))
+}
+
+/// The MAC that the kernel knows for a neighbour, if it may be used.
+pub fn neighbour(interface_index: u32, wanted: IpAddr) -> io::Result<Option<[u8; 6]>> {
+    let mut question = NeighbourMessage::default();
+    question.header.family = family(wanted);
+    for answer in ask(RouteNetlinkMessage::GetNeighbour(question), NLM_F_DUMP)? {
+        let RouteNetlinkMessage::NewNeighbour(entry) = answer else { continue };
+        use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
+        let is_usable = matches!(entry.header.state, Reachable | Stale | Delay | Probe | Noarp | Permanent);
+        let is_wanted = entry.attributes.iter().any(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => wanted == *address,
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => wanted == *address,
+            _ => false,
+        });
+        if entry.header.ifindex != interface_index || !is_usable || !is_wanted {
+            continue;
+        }
+        let mac = entry.attributes.into_iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => <[u8; 6]>::try_from(mac).ok(),
+            _ => None,
+        });
+        if mac.is_some() {
+            return Ok(mac);
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attributes_come_back_as_they_were_pushed() {
-        let mut body = Vec::new();
-        push_attribute(&mut body, 1, &[1, 2, 3]);
-        push_attribute(&mut body, 2, &[]);
-        push_attribute(&mut body, 0x8003, &[4; 16]);
-        let read: Vec<_> = attributes(&body).collect();
-        assert_eq!(read, [(1, &[1u8, 2, 3][..]), (2, &[][..]), (3, &[4; 16][..])]);
-    }
-
-    #[test]
-    fn cut_or_lying_attributes_end_the_list() {
-        let mut body = Vec::new();
-        push_attribute(&mut body, 1, &[1, 2, 3, 4]);
-        for length in 0..body.len() {
-            assert_eq!(attributes(&body[..length]).count(), 0);
-        }
-        body[0] = 2;
-        assert_eq!(attributes(&body).count(), 0);
-    }
-
-    #[test]
-    fn a_cut_message_is_an_error_not_a_panic() {
-        let mut messages = Vec::new();
-        let mut datagram = vec![0u8; 16];
-        datagram[0] = 200;
-        assert!(split(&datagram, &mut messages).is_err());
-        datagram[0] = 3;
-        assert!(split(&datagram, &mut messages).is_err());
-    }
 
     #[test]
     fn the_loopback_interface_is_known_and_carries_no_program() {
@@ -235,5 +180,17 @@ mod tests {
     #[test]
     fn an_interface_that_is_not_there_is_the_kernels_error() {
         assert_eq!(link(0x7fff_ffff).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn the_loopback_is_reached_from_itself_and_has_no_neighbours() {
+        for address in ["127.0.0.1", "::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            if let Ok(reached) = route(1, address) {
+                assert_eq!(reached, (Some(address), address));
+            }
+            let mac = neighbour(1, address).unwrap();
+            assert!(mac.is_none_or(|mac| mac == [0; 6]), "{mac:?}");
+        }
     }
 }

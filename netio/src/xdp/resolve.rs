@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -11,20 +11,6 @@ use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use xdp_prog::{SteeringError, netlink};
 
 use crate::port::{Link, Peer};
-
-/// linux/rtnetlink.h, linux/neighbour.h
-const GETROUTE: u16 = 26;
-const GETNEIGH: u16 = 30;
-const ROUTE_HEADER_LENGTH: usize = 12;
-const NEIGHBOUR_HEADER_LENGTH: usize = 12;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PREFSRC: u16 = 7;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-/// REACHABLE, STALE, DELAY, PROBE, NOARP, PERMANENT: states in which the address may be used.
-const NEIGHBOUR_USABLE: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80;
 
 /// The kernel asks three times, a second apart.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(3_500);
@@ -76,7 +62,9 @@ pub fn resolve(interface: &str, destination: IpAddr) -> Result<Route, ResolveErr
     let started = Instant::now();
     let mut provoked = false;
     loop {
-        if let Some(remote) = neighbour(index, next_hop).map_err(system("reading the neighbour table"))? {
+        if let Some(remote) =
+            netlink::neighbour(index, next_hop).map_err(system("reading the neighbour table"))?
+        {
             return Ok(Route { source, next_hop, link: Link { remote, local, ..Link::default() } });
         }
         if !provoked {
@@ -101,7 +89,7 @@ pub(super) fn look_up(
     let (index, _) = xdp_prog::find_interface(interface)?;
     let system = |what| move |source| ResolveError::System { what, source };
     let (source, next_hop) = route(index, interface, destination)?;
-    let known = neighbour(index, next_hop).map_err(system("reading the neighbour table"))?;
+    let known = netlink::neighbour(index, next_hop).map_err(system("reading the neighbour table"))?;
     if probe || known.is_none() {
         provoke(interface, index, source, destination)
             .map_err(system("sending a datagram to provoke ARP"))?;
@@ -109,79 +97,16 @@ pub(super) fn look_up(
     Ok(known)
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-fn family(address: IpAddr) -> u8 {
-    (if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }) as u8
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(octets)
-        .map(|octets| IpAddr::V4(Ipv4Addr::from(octets)))
-        .or_else(|_| <[u8; 16]>::try_from(octets).map(|octets| IpAddr::V6(Ipv6Addr::from(octets))))
-        .ok()
-}
-
 /// Source address and next hop, as the routing table has them.
 fn route(index: u32, interface: &str, destination: IpAddr) -> Result<(IpAddr, IpAddr), ResolveError> {
-    let bits = if destination.is_ipv4() { 32 } else { 128 };
-    let mut body = vec![0; ROUTE_HEADER_LENGTH];
-    body[0] = family(destination);
-    body[1] = bits;
-    netlink::push_attribute(&mut body, RTA_DST, &octets(destination));
-    netlink::push_attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
-    let answer = netlink::ask(GETROUTE, 0, &body).map_err(|source| ResolveError::NoRoute {
+    let interface = || interface.to_owned();
+    let (source, next_hop) = netlink::route(index, destination).map_err(|source| ResolveError::NoRoute {
         destination,
-        interface: interface.to_owned(),
+        interface: interface(),
         source,
     })?;
-    let mut next_hop = destination;
-    let mut source = None;
-    let body = answer.first().and_then(|route| route.body.get(ROUTE_HEADER_LENGTH..)).unwrap_or_default();
-    for (kind, value) in netlink::attributes(body) {
-        match kind {
-            RTA_GATEWAY => next_hop = address(value).unwrap_or(next_hop),
-            RTA_PREFSRC => source = address(value),
-            _ => {}
-        }
-    }
-    let source =
-        source.ok_or_else(|| ResolveError::NoSource { destination, interface: interface.to_owned() })?;
+    let source = source.ok_or_else(|| ResolveError::NoSource { destination, interface: interface() })?;
     Ok((source, next_hop))
-}
-
-/// The MAC that the kernel knows for a neighbour, if it may be used.
-fn neighbour(index: u32, wanted: IpAddr) -> io::Result<Option<[u8; 6]>> {
-    let mut body = vec![0; NEIGHBOUR_HEADER_LENGTH];
-    body[0] = family(wanted);
-    for entry in netlink::ask(GETNEIGH, netlink::FLAG_DUMP, &body)? {
-        let Some((header, rest)) = entry.body.split_first_chunk::<NEIGHBOUR_HEADER_LENGTH>() else {
-            continue;
-        };
-        let entry_index = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
-        let state = u16::from_ne_bytes([header[8], header[9]]);
-        if entry_index != index || state & NEIGHBOUR_USABLE == 0 {
-            continue;
-        }
-        let mut is_wanted = false;
-        let mut mac = None;
-        for (kind, value) in netlink::attributes(rest) {
-            match kind {
-                NDA_DST => is_wanted = address(value) == Some(wanted),
-                NDA_LLADDR => mac = value.try_into().ok(),
-                _ => {}
-            }
-        }
-        if is_wanted && mac.is_some() {
-            return Ok(mac);
-        }
-    }
-    Ok(None)
 }
 
 fn provoke(interface: &str, index: u32, source: IpAddr, destination: IpAddr) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The four rings of one AF_XDP socket. All `unsafe` of the data path is in this file; who has which frame is decided in `frames`, and
+//! The four rings of one AF_XDP socket. All `unsafe` of this port's data path is in this file; who has which frame is decided in `frames`, and
 //! what is in a frame is not its business.
 //!
 //! A frame outside the kernel is reached only through a [`Frame`] (one of the received batch) or through

@@ -165,7 +165,7 @@ fn info(shard: usize, labels: &PortLabels) -> String {
     })
 }
 
-/// The same as one JSON object per shard, for `pitlane top`.
+/// The same as one JSON object per shard, for programs that ask by name.
 pub async fn report(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let shards: Vec<serde_json::Value> = admin
         .shards

@@ -25,7 +25,8 @@ const PAYLOAD: usize = 69;
 
 /// The flood's address on the client's host, outside the allow-list.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
-/// On a dummy interface of the client's host: sent there, a datagram costs the sender the same and reaches nobody.
+/// On a second veth pair of the client's host, at a MAC that nobody there has: sent there, a datagram costs the sender the same, and the
+/// other end throws it away at its first look.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 
 const FIGURES: &[Figure] = &[
@@ -67,7 +68,7 @@ pub fn suite() -> Suite {
         title: "A flood beside the order path",
         method: "`pitlane run` on core 0, `pitlane-loadgen` on core 1, and on core 1, too, the sender of the flood, in two network namespaces joined by \
                  a veth pair: what the kernel does with the flood falls on the generator's core. One client, 256 orders in flight, one per \
-                 datagram. The sender aims at the engine and at a dummy interface, in turns.",
+                 datagram. The sender aims at the engine and at a second veth pair where nobody has the address, in turns.",
         figures: FIGURES,
         run,
     }
@@ -77,9 +78,13 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
     let machine = Machine::new(context)?;
     let client = &machine.pair.client;
     client.ip(&["addr", "add", &format!("{STRANGER}/24"), "dev", &client.interface])?;
-    client.ip(&["link", "add", "nowhere", "type", "dummy"])?;
+    client.ip(&["link", "add", "nowhere", "type", "veth", "peer", "name", "beyond"])?;
     client.ip(&["addr", "add", "10.78.0.1/24", "dev", "nowhere"])?;
-    client.ip(&["link", "set", "nowhere", "up"])?;
+    for end in ["nowhere", "beyond"] {
+        client.ip(&["link", "set", end, "up"])?;
+    }
+    let (there, mac) = (NOWHERE.to_string(), "02:00:00:00:00:99");
+    client.ip(&["neigh", "add", &there, "lladdr", mac, "dev", "nowhere", "nud", "permanent"])?;
     let mut samples = Samples::new();
     for round in 0..context.rounds {
         for (name, port, listed) in [

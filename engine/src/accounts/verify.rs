@@ -6,8 +6,8 @@
 //!  shard 1   owners, proven, unproven ---+--> threads ---> each shard's answers
 //!  Door::check (GLIMPSE, replay, ...) ---+            +--> who waits
 //! ```
-//! Who knows the name of a session comes first, then who has proved to receive, then the others: no flood of one kind keeps
-//! out those before it. Shards never wait and never lock: their ends are rings.
+//! Who knows the name of a session comes first, then who has proved to receive, then the others, who have half of the threads at
+//! most: no flood of one kind keeps out those before it. Shards never wait and never lock: their ends are rings.
 
 use super::attempts::{Attempts, Proof, Source};
 use super::cookie::Cookies;
@@ -200,17 +200,29 @@ struct Queues {
     doors: VecDeque<DoorQuestion>,
     /// Whose turn it is: a shard, or after the last one the doors.
     turn: usize,
+    /// Threads that hash for who proves nothing, and how many may: a flood of these never has them all, so that a better proof
+    /// finds one that is free.
+    unproven: usize,
+    unproven_max: usize,
 }
 
 enum Work {
-    Shard(usize, Question),
+    Shard(usize, Proof, Question),
     Door(DoorQuestion),
 }
 
 impl Queues {
     /// The next question: of the best proof there is, and of these in turns.
     fn next(&mut self) -> Option<Work> {
-        [Proof::Session, Proof::ReturnPath, Proof::Nothing].into_iter().find_map(|proof| self.next_of(proof))
+        if let Some(work) = self.next_of(Proof::Session).or_else(|| self.next_of(Proof::ReturnPath)) {
+            return Some(work);
+        }
+        if self.unproven >= self.unproven_max {
+            return None;
+        }
+        let work = self.next_of(Proof::Nothing)?;
+        self.unproven += 1;
+        Some(work)
     }
 
     fn next_of(&mut self, proof: Proof) -> Option<Work> {
@@ -219,7 +231,7 @@ impl Queues {
             let place = self.turn;
             self.turn = (place + 1) % places;
             let work = match self.shards.get_mut(place) {
-                Some(lanes) => lanes.pop_of(proof).map(|question| Work::Shard(place, question)),
+                Some(lanes) => lanes.pop_of(proof).map(|question| Work::Shard(place, proof, question)),
                 None if proof == Proof::ReturnPath => self.doors.pop_front().map(Work::Door),
                 None => None,
             };
@@ -253,8 +265,11 @@ impl Shared {
         while !self.stop.load(Ordering::Acquire) {
             let work = self.queues().next();
             match work {
-                Some(Work::Shard(shard, Question { ticket, account, password })) => {
+                Some(Work::Shard(shard, proof, Question { ticket, account, password })) => {
                     let correct = self.is_correct(&mut checker, account, &password);
+                    if proof == Proof::Nothing {
+                        self.queues().unproven -= 1;
+                    }
                     let mut answers = self.answers[shard].lock().unwrap_or_else(PoisonError::into_inner);
                     // Fits: a shard asks no more than there is room for answers.
                     let _ = answers.push(Answer { ticket, correct });
@@ -329,17 +344,20 @@ impl Verifier {
             lanes.push(lane);
             answers.push(Mutex::new(answering));
         }
+        let threads = settings.threads.clamp(1, MAX_THREADS);
+        let unproven_max = threads.div_ceil(2);
+        let queues = Queues { shards: lanes, doors: VecDeque::new(), turn: 0, unproven: 0, unproven_max };
         let shared = Arc::new(Shared {
             accounts: accounts.clone(),
             attempts,
             remembered,
-            queues: Mutex::new(Queues { shards: lanes, doors: VecDeque::new(), turn: 0 }),
+            queues: Mutex::new(queues),
             answers,
             threads: Arc::clone(&waker),
             stop: AtomicBool::new(false),
         });
         let mut verifier = Self { shared, threads: Vec::new() };
-        for number in 0..settings.threads.clamp(1, MAX_THREADS) {
+        for number in 0..threads {
             let shared = Arc::clone(&verifier.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("verifier-{number}"))
@@ -453,7 +471,8 @@ mod tests {
     fn queue_of(shards: usize) -> (Queues, Vec<VerifierHandle>) {
         let ends = (0..shards).map(|_| VerifierHandle::by_hand(Key::from_bytes([0; 32])).unwrap());
         let (handles, lanes) = ends.map(|(handle, lanes, _)| (handle, lanes)).unzip();
-        (Queues { shards: lanes, doors: VecDeque::new(), turn: 0 }, handles)
+        let (unproven, unproven_max) = (0, 2);
+        (Queues { shards: lanes, doors: VecDeque::new(), turn: 0, unproven, unproven_max }, handles)
     }
 
     fn question(ticket: u32) -> Question {
@@ -462,12 +481,31 @@ mod tests {
 
     /// Tickets in the order of their turn; a door's is 99.
     fn drain(queues: &mut Queues) -> Vec<u32> {
-        std::iter::from_fn(|| queues.next())
-            .map(|work| match work {
-                Work::Shard(_, question) => question.ticket,
+        std::iter::from_fn(|| {
+            Some(match queues.next()? {
+                Work::Shard(_, proof, question) => {
+                    // Answered at once.
+                    queues.unproven -= usize::from(proof == Proof::Nothing);
+                    question.ticket
+                }
                 Work::Door(_) => 99,
             })
-            .collect()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn who_proves_nothing_never_has_all_threads() {
+        let (mut queues, mut handles) = queue_of(1);
+        for ticket in 0..10 {
+            assert!(handles[0].ask(Proof::Nothing, question(ticket)));
+        }
+        // As many as may are hashed for, and none has been answered.
+        assert!(matches!((queues.next(), queues.next(), queues.next()), (Some(_), Some(_), None)));
+        assert!(handles[0].ask(Proof::ReturnPath, question(100)));
+        assert!(matches!(queues.next(), Some(Work::Shard(0, Proof::ReturnPath, _))));
+        queues.unproven -= 1;
+        assert!(matches!(queues.next(), Some(Work::Shard(0, Proof::Nothing, _))));
     }
 
     #[test]

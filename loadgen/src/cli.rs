@@ -7,6 +7,7 @@ use netio::PortKind;
 use netio::idle::IdleStrategy;
 
 use crate::parse;
+use crate::verdict::{Limits, Requirement};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -23,10 +24,18 @@ pub struct Cli {
 pub enum Command {
     /// Run N clients against an engine and report rates, latencies and losses.
     Run(RunArgs),
-    /// Find the highest rate at which a latency percentile stays below a limit without loss.
+    /// Find the highest rate at which a latency percentile stays below a limit without loss, and what limits it.
     Search(SearchArgs),
+    /// Latency at 10, 20 .. 90 and 95% of saturation, open loop.
+    Curve(CurveArgs),
+    /// Throughput, spread and efficiency over numbers of clients and shards, closed loop.
+    Scale(ScaleArgs),
     /// Send the order flow of a LOBSTER or ITCH 5.0 file and verify every answer against the file.
     Replay(ReplayArgs),
+    /// Measure the order flow of a LOBSTER or ITCH 5.0 file: mix, sizes, distances from the touch, lifetimes, popularity.
+    Profile(ProfileArgs),
+    /// Wait for a controller (`run --agents`) and carry out its share of a run from this host.
+    Agent(AgentArgs),
     /// Show one report, or compare several, as tables and as a page with plots.
     Report(ReportArgs),
     /// Drive `pitlane echo`: the limit of this port on this machine.
@@ -67,6 +76,80 @@ pub struct TargetArgs {
     /// Cores to pin the threads to, in sequence, such as 2,3.
     #[arg(long, value_delimiter = ',', value_name = "CORE,...")]
     pub cores: Vec<usize>,
+}
+
+/// Other hosts that generate the load.
+#[derive(Debug, Clone, Args)]
+pub struct FleetArgs {
+    /// Have these agents generate the load, as one: clients, rate and orders are divided between them, each with --threads threads.
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', requires_all = ["agents_token_file", "agents_ca"])]
+    pub agents: Vec<String>,
+    /// File with the token that the agents expect.
+    #[arg(long, value_name = "FILE")]
+    pub agents_token_file: Option<PathBuf>,
+    /// Certificates, as PEM, that the agents' certificates are checked against.
+    #[arg(long, value_name = "FILE")]
+    pub agents_ca: Option<PathBuf>,
+}
+
+/// Through what an agent sends, from this host.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// Through kernel UDP (udp) or AF_XDP (xdp).
+    #[arg(long, default_value_t = PortKind::Udp)]
+    pub port: PortKind,
+    /// Kernel UDP: every datagram by itself, without the kernel's joining of datagrams (GSO, GRO).
+    #[arg(long)]
+    pub no_udp_offload: bool,
+    /// AF_XDP: the network interface.
+    #[arg(long, value_name = "NAME", required_if_eq("port", "xdp"))]
+    pub interface: Option<String>,
+    /// AF_XDP: first receive queue; thread t uses queue QUEUE + t.
+    #[arg(long, default_value_t = 0)]
+    pub queue: u32,
+    /// AF_XDP: first local UDP port; each client has one of its own, counted on from here.
+    #[arg(long, default_value_t = 40_000)]
+    pub local_port: u16,
+    /// What a thread does when there is nothing to do: spin, yield or park.
+    #[arg(long)]
+    pub idle: Option<IdleStrategy>,
+    /// Cores to pin the threads to, in sequence, such as 2,3.
+    #[arg(long, value_delimiter = ',', value_name = "CORE,...")]
+    pub cores: Vec<usize>,
+}
+
+impl PlaceArgs {
+    /// With no target yet.
+    pub fn as_target(&self) -> TargetArgs {
+        TargetArgs {
+            target: String::new(),
+            port: self.port,
+            no_udp_offload: self.no_udp_offload,
+            interface: self.interface.clone(),
+            queue: self.queue,
+            local_port: self.local_port,
+            idle: self.idle,
+            cores: self.cores.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AgentArgs {
+    /// Where to wait for the controller.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// File with the token that a controller has to show, of at least 16 characters.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Certificate of this agent, as PEM; the controller checks it.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: PathBuf,
+    /// Its private key, as PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: PathBuf,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// Who logs in.
@@ -125,6 +208,10 @@ pub struct FlowArgs {
     /// Quantities are drawn in steps of this: the lot size.
     #[arg(long, default_value_t = 100)]
     pub quantity_step: u32,
+    /// Draw mix, quantities, distances and popularity from this profile, written by `profile --json`. The most popular instrument of the
+    /// file is the first of --symbols, and so on.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mix", "crossing", "depth", "quantity", "quantity_step"])]
+    pub profile: Option<PathBuf>,
     /// Open orders per client beyond which it cancels instead of entering.
     #[arg(long, default_value_t = 128)]
     pub open_orders: u32,
@@ -159,6 +246,42 @@ pub struct TimeArgs {
     pub reconnect: bool,
 }
 
+/// What makes a run invalid (exit status 3), and what is required of a valid one (4 if it is missed).
+#[derive(Debug, Clone, Args)]
+pub struct JudgeArgs {
+    /// Required of the run, such as p99<20us, service.p99.9<1ms, lost=0, success=1, orders_per_second>=100000. May be given again.
+    #[arg(long, value_name = "FIGURE<VALUE")]
+    pub require: Vec<Requirement>,
+    /// Invalid if more than this share of the orders is rejected, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = Limits::default().rejected_share_max)]
+    pub max_rejected: f64,
+    /// Open loop: invalid if less than this share of the rate is answered, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = Limits::default().rate_share_min)]
+    pub min_rate: f64,
+    /// Open loop: invalid if one order in a thousand left later than this.
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", default_value = "1ms")]
+    pub max_lag: u64,
+    /// The highest percentile that will be quoted: invalid if the generator's own pauses and lateness reach it.
+    #[arg(long, value_name = "PERCENTILE", default_value_t = Limits::default().quoted_percentile)]
+    pub quote: f64,
+    /// Judge the delivery alone: neither the rate nor the generator's pauses, its lateness or a short warm-up make the run invalid.
+    #[arg(long)]
+    pub delivery_only: bool,
+}
+
+impl JudgeArgs {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            rejected_share_max: self.max_rejected,
+            rate_share_min: self.min_rate,
+            lag_ns_max: self.max_lag,
+            quoted_percentile: self.quote,
+            delivery_only: self.delivery_only,
+            requirements: self.require.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Write the report as JSON.
@@ -186,7 +309,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub time: TimeArgs,
     #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     /// Closed loop: each client keeps this many orders unanswered.
     #[arg(long, short = 'w', default_value_t = 1, conflicts_with = "rate")]
     pub window: u32,
@@ -218,19 +345,27 @@ pub struct SearchArgs {
     #[command(flatten)]
     pub time: TimeArgs,
     #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
+    /// Trials of each point that have to count.
+    #[arg(long, default_value_t = 3)]
+    pub trials: u32,
+    /// Trials of one point that the generator itself spoiled and that are repeated, at most.
+    #[arg(long, default_value_t = 6)]
+    pub repeats: u32,
     /// The percentile that is limited.
     #[arg(long, default_value_t = 99.0)]
     pub percentile: f64,
     /// Its limit.
     #[arg(long, value_parser = parse::duration, default_value = "1ms")]
     pub limit: u64,
-    /// The search starts between these rates.
+    /// The search lies between these rates; both are tried.
     #[arg(long, default_value_t = 1_000.0)]
     pub rate_min: f64,
     #[arg(long, default_value_t = 5_000_000.0)]
     pub rate_max: f64,
-    /// Trials at most.
+    /// Rates tried at most, the confirmation at the end apart.
     #[arg(long, default_value_t = 12)]
     pub steps: u32,
     /// Ends when the two rates differ by less than this share.
@@ -242,6 +377,68 @@ pub struct SearchArgs {
     /// Orders come N at a time.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     pub burst: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CurveArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
+    #[command(flatten)]
+    pub flow: FlowArgs,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Trials of each point that have to count.
+    #[arg(long, default_value_t = 3)]
+    pub trials: u32,
+    /// Trials of one point that the generator itself spoiled and that are repeated, at most.
+    #[arg(long, default_value_t = 6)]
+    pub repeats: u32,
+    /// Orders per second that count as 100%; without it a closed loop finds them.
+    #[arg(long, value_name = "ORDERS_PER_SECOND")]
+    pub saturation: Option<f64>,
+    /// Orders that each client of that closed loop keeps unanswered.
+    #[arg(long, short = 'w', default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    pub window: u32,
+    /// Exponentially distributed gaps.
+    #[arg(long)]
+    pub poisson: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ScaleArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
+    #[command(flatten)]
+    pub flow: FlowArgs,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Trials of each point that have to count.
+    #[arg(long, default_value_t = 3)]
+    pub trials: u32,
+    /// Trials of one point that the generator itself spoiled and that are repeated, at most.
+    #[arg(long, default_value_t = 6)]
+    pub repeats: u32,
+    /// Numbers of clients; the engine needs an account for each.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,5,10,20,40,100")]
+    pub counts: Vec<usize>,
+    /// Numbers of shards; the engine needs as many, and --symbols an instrument on each.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
+    pub shard_counts: Vec<usize>,
+    /// Closed loop: each client keeps this many orders unanswered.
+    #[arg(long, short = 'w', default_value_t = 1)]
+    pub window: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -283,13 +480,37 @@ pub struct ReplayArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct ProfileArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// Its format; without it the name decides: .csv and .csv.gz are LOBSTER, everything else is ITCH.
+    #[arg(long, value_enum)]
+    pub format: Option<FileFormat>,
+    /// LOBSTER: the instrument. Without it the name decides: SYMBOL_... or lobster_SYMBOL_...
+    #[arg(long)]
+    pub symbol: Option<String>,
+    /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+    /// Tick that distances are counted in, four implied decimals: 100 is one cent.
+    #[arg(long, default_value_t = 100)]
+    pub tick: u64,
+    /// Write the profile as JSON, for --profile of the other commands.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
-    /// Reports written by --json.
-    #[arg(required = true, value_name = "FILE.json")]
+    /// Reports written by --json, of any command.
+    #[arg(required_unless_present = "schema", value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
-    /// Write a self-contained page with plots.
+    /// Write a self-contained page with charts.
     #[arg(long, value_name = "OUT")]
     pub html: Option<PathBuf>,
+    /// Print the JSON schema of the reports instead.
+    #[arg(long, conflicts_with_all = ["files", "html"])]
+    pub schema: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -297,10 +518,15 @@ pub struct EchoArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
-    /// Datagrams in flight: 1 measures the round trip, more the throughput.
-    #[arg(long, short = 'w', default_value_t = 1)]
+    /// Closed loop: datagrams in flight. 1 measures the round trip, more the throughput.
+    #[arg(long, short = 'w', default_value_t = 1, conflicts_with = "rate")]
     pub window: u64,
+    /// Open loop: datagrams per second, whatever comes back. Times count from the intended one.
+    #[arg(long, short = 'r', value_name = "DATAGRAMS_PER_SECOND")]
+    pub rate: Option<f64>,
     /// Bytes of each datagram.
     #[arg(long, default_value_t = 64)]
     pub payload: usize,

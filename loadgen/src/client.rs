@@ -22,7 +22,7 @@ const LOGIN_RETRY_NS: u64 = 200 * MILLISECOND_NS;
 const LOGIN_RETRY_NS_MAX: u64 = 1000 * MILLISECOND_NS;
 
 /// Who logs in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Credentials {
     pub username: [u8; 6],
     pub password: [u8; 10],

@@ -9,7 +9,7 @@ const PROBABILITY_ONE: f64 = 4_294_967_296.0;
 const WALK_STEP_ONE_IN: u32 = 16;
 
 /// The settings of an order flow, the same for every client of a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MixSettings {
     /// Relative weights of entering, cancelling and replacing.
     pub enter_weight: u32,
@@ -27,6 +27,14 @@ pub struct MixSettings {
     pub quantity_min: u32,
     pub quantity_max: u32,
     pub quantity_step: u32,
+    /// The file that the flow was measured from, if it was.
+    pub profile: String,
+    /// Equally likely quantities to draw from instead of the range; empty: the range.
+    pub quantities: Vec<u32>,
+    /// Equally likely distances of resting orders, in ticks; empty: every one up to `depth_ticks`.
+    pub offsets: Vec<u32>,
+    /// Weights of the instruments, in their sequence; instruments beyond have the last one's. Empty: all alike.
+    pub popularity: Vec<u32>,
     /// A client with this many open orders cancels one instead of entering another.
     pub open_orders_max: u32,
     pub seed: u64,
@@ -46,6 +54,10 @@ impl Default for MixSettings {
             quantity_min: 100,
             quantity_max: 500,
             quantity_step: 100,
+            profile: String::new(),
+            quantities: Vec::new(),
+            offsets: Vec::new(),
+            popularity: Vec::new(),
             open_orders_max: 128,
             seed: 1,
         }
@@ -159,6 +171,10 @@ pub struct Mix {
     quantity_choices: u32,
     open_orders_max: u32,
     through: u64,
+    quantities: Box<[u32]>,
+    offsets: Box<[u32]>,
+    /// Running sums of the instruments' weights, scaled to 32 bits; empty where all are alike.
+    popularity: Box<[u32]>,
 }
 
 impl Mix {
@@ -184,6 +200,17 @@ impl Mix {
             open_orders_max: settings.open_orders_max,
             // Beyond every price that any client's walk can rest at.
             through: 2 * walk + settings.tick * u64::from(settings.depth_ticks),
+            quantities: settings.quantities.clone().into_boxed_slice(),
+            offsets: settings.offsets.clone().into_boxed_slice(),
+            popularity: running_shares(&settings.popularity, usize::from(symbols.max(1))),
+        }
+    }
+
+    /// A distance from the mid, of 32 uniform bits.
+    fn offset(&self, bits: u32) -> u32 {
+        match self.offsets.len() {
+            0 => scale(bits, self.depth_ticks),
+            count => self.offsets[scale(bits, count as u32) as usize],
         }
     }
 
@@ -206,11 +233,21 @@ impl Mix {
         }
         let high = (kind_bits >> 32) as u32;
         let low = detail_bits as u32;
-        let quantity =
-            self.quantity_min + self.quantity_step * scale((detail_bits >> 16) as u32, self.quantity_choices);
+        let quantity_bits = (detail_bits >> 16) as u32;
+        let quantity = match self.quantities.len() {
+            0 => self.quantity_min + self.quantity_step * scale(quantity_bits, self.quantity_choices),
+            count => self.quantities[scale(quantity_bits, count as u32) as usize],
+        };
         if draw < self.enter_weight {
             let side = if low & 1 == 0 { Side::Buy } else { Side::Sell };
-            let symbol = if self.symbols == 1 { 0 } else { scale(high, self.symbols) as u16 };
+            let symbol = if self.symbols == 1 {
+                0
+            } else if self.popularity.is_empty() {
+                scale(high, self.symbols) as u16
+            } else {
+                // The last sum is the largest number there is: every draw is at or below one.
+                self.popularity.partition_point(|sum| *sum < high) as u16
+            };
             let immediate = u64::from(high.rotate_left(13) ^ low) < self.crossing_threshold;
             let price = if immediate {
                 match side {
@@ -218,13 +255,13 @@ impl Mix {
                     Side::Sell => self.mid - self.through,
                 }
             } else {
-                self.price(side, scale(low, self.depth_ticks))
+                self.price(side, self.offset(low))
             };
             Action::Enter { symbol, side, quantity, price, immediate }
         } else if draw < self.enter_or_cancel_weight {
             Action::Cancel { pick: scale(high, open) }
         } else {
-            Action::Replace { pick: scale(high, open), quantity, offset_ticks: scale(low, self.depth_ticks) }
+            Action::Replace { pick: scale(high, open), quantity, offset_ticks: self.offset(low) }
         }
     }
 
@@ -248,6 +285,24 @@ impl Mix {
             self.mid -= self.tick;
         }
     }
+}
+
+/// Running sums of the first `count` weights as parts of 2^32; the last is 2^32 - 1.
+fn running_shares(weights: &[u32], count: usize) -> Box<[u32]> {
+    let Some(&last) = weights.last() else { return Box::default() };
+    let weight = |index: usize| u64::from(*weights.get(index).unwrap_or(&last));
+    let total: u64 = (0..count).map(weight).sum::<u64>().max(1);
+    let mut sum = 0;
+    let mut shares: Vec<u32> = (0..count)
+        .map(|index| {
+            sum += weight(index);
+            (u128::from(sum) * u128::from(u32::MAX) / u128::from(total)) as u32
+        })
+        .collect();
+    if let Some(share) = shares.last_mut() {
+        *share = u32::MAX;
+    }
+    shares.into_boxed_slice()
 }
 
 #[cfg(test)]

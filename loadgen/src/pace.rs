@@ -7,7 +7,7 @@ use crate::random::{self, Random, open_unit};
 const NANOSECONDS_PER_SECOND: f64 = 1e9;
 
 /// How orders are spaced.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Pace {
     /// Each client keeps at most this many orders unanswered and sends whenever it may.
     Closed { window: u32 },
@@ -16,7 +16,7 @@ pub enum Pace {
 }
 
 /// When orders come in an open loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Arrivals {
     /// Orders per second over all clients.
     pub rate: f64,

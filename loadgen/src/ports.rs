@@ -8,10 +8,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
+use netio::idle::IdleStrategy;
 use netio::udp::{UdpOptions, UdpPort};
 use netio::{Endpoint, Peer, Port};
 
+use crate::cli::TargetArgs;
 use crate::fan::Fan;
+use crate::report::HostFacts;
 
 /// Sockets of one thread at most: each has its own buffers, and each is polled.
 const SOCKETS_MAX: usize = 4096;
@@ -19,6 +22,14 @@ const SOCKETS_MAX: usize = 4096;
 /// Addresses in a block of 127.0.0.0/8 that end in neither 0 nor 255, and how many such blocks are used.
 const LOOPBACK_BLOCK: usize = 254;
 const LOOPBACK_BLOCKS: usize = 32_768;
+
+/// Spins where the generator was pinned to a core for each thread; elsewhere it may share them with the engine, and gives way.
+pub fn idle_strategy(target: &TargetArgs, threads: usize) -> IdleStrategy {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let is_pinned = !target.cores.is_empty() || available < HostFacts::collect().cores;
+    let spins = is_pinned && available >= threads;
+    target.idle.unwrap_or(if spins { IdleStrategy::Spin } else { IdleStrategy::Yield })
+}
 
 /// What a report calls the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +120,12 @@ fn loopback_address(client: usize) -> Ipv4Addr {
 /// AF_XDP: thread t has queue `--queue` + t of the interface, and `clients` UDP ports counted on from `--local-port`.
 #[cfg(feature = "xdp")]
 pub fn open_xdp(
-    target: &crate::cli::TargetArgs,
+    target: &TargetArgs,
     targets: &[SocketAddr],
     threads: usize,
     clients: usize,
     speaks_mold: bool,
 ) -> Result<(netio::xdp::XdpDevice, Vec<Opened<netio::xdp::XdpPort>>)> {
-    use crate::commands::idle_strategy;
     use netio::xdp::{DeviceConfig, XdpDevice, resolve};
 
     let interface = target.interface.as_deref().context("--port xdp needs --interface NAME")?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_utils::CachePadded;
 use netio::idle::IdleStrategy;
 use netio::{Peer, Port};
+use serde::{Deserialize, Serialize};
 use streams::{ReceiveConfig, SendConfig};
 
 use crate::account::Account;
@@ -18,7 +19,6 @@ use crate::mix::{Mix, MixSettings};
 use crate::pace::Pace;
 use crate::ports::Opened;
 use crate::progress::{Progress, rate_message};
-use crate::report::TimelinePoint;
 use crate::report::assemble::Outcome;
 use crate::trader::Trader;
 use crate::worker::{Finished, Worker};
@@ -36,12 +36,49 @@ const START_DELAY_NS: u64 = 20_000_000;
 
 /// How often the main thread looks at the workers.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-const TIMELINE_STEP_NS: u64 = 500_000_000;
+const LOGIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Over how long the rate is taken that is shown meanwhile.
+const RATE_INTERVAL_NS: u64 = 500_000_000;
+
+/// One of several generators that make a run together: which, of how many. Each has the same number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    pub generator: usize,
+    pub generators: usize,
+    /// Clients of the generators before this one.
+    pub first_client: usize,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Share { generator: 0, generators: 1, first_client: 0 }
+    }
+}
+
+/// Who decides when a run starts.
+pub trait Starter {
+    /// Asked again and again once every client is logged in.
+    fn start_ns(&self, now_ns: u64) -> Option<u64>;
+
+    /// Told a few times a second how far the run is.
+    fn progress(&self, _sent: u64, _answered: u64) {}
+}
+
+/// Starts as soon as everybody is there.
+pub struct AtOnce;
+
+impl Starter for AtOnce {
+    fn start_ns(&self, now_ns: u64) -> Option<u64> {
+        Some(now_ns + START_DELAY_NS)
+    }
+}
 
 /// Everything that one load test needs to know. Times are in nanoseconds.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Plan {
     pub clients: Vec<Credentials>,
+    /// Which part of the run this is, where several generators share it.
+    pub share: Share,
     pub threads: usize,
     /// Instruments of each shard; as many entries as there are shards.
     pub symbols: Vec<Vec<[u8; 8]>>,
@@ -56,9 +93,17 @@ pub struct Plan {
     pub silence_ns: u64,
     pub reconnect: bool,
     pub cancel_open: bool,
+    /// Of this machine, as is what follows: another generator has its own.
+    #[serde(skip, default = "yielding")]
     pub idle: IdleStrategy,
+    #[serde(skip)]
     pub cores: Vec<usize>,
+    #[serde(skip)]
     pub quiet: bool,
+}
+
+fn yielding() -> IdleStrategy {
+    IdleStrategy::Yield
 }
 
 impl Plan {
@@ -89,7 +134,7 @@ impl Plan {
 
     /// The shard that a client speaks to.
     fn shard_of(&self, client: usize) -> usize {
-        client % self.symbols.len()
+        (self.share.first_client + client) % self.symbols.len()
     }
 
     /// Clients of the busiest thread.
@@ -98,7 +143,9 @@ impl Plan {
     }
 
     fn settings(&self, worker: usize) -> WorkerSettings {
-        let threads = self.threads as u64;
+        let (workers, worker) =
+            (self.threads * self.share.generators, self.threads * self.share.generator + worker);
+        let threads = workers as u64;
         let orders_max = match self.orders {
             // The first threads take what does not divide evenly.
             Some(orders) => orders / threads + u64::from((worker as u64) < orders % threads),
@@ -117,7 +164,7 @@ impl Plan {
             cancel_open: self.cancel_open,
             seed: self.mix.seed,
             worker,
-            workers: self.threads,
+            workers,
         }
     }
 
@@ -132,7 +179,8 @@ impl Plan {
         let client = Client::new(self.clients[index], peer, SendConfig::client(), ReceiveConfig::default());
         let account = Account::new(in_flight, self.mix.open_orders_max, digits);
         let symbols = self.symbols[shard].clone().into_boxed_slice();
-        let mix = Mix::new(&self.mix, index as u64, symbols.len().min(usize::from(u16::MAX)) as u16);
+        let number = (self.share.first_client + index) as u64;
+        let mix = Mix::new(&self.mix, number, symbols.len().min(usize::from(u16::MAX)) as u16);
         (shard as u16, Trader::new(client, account, mix, symbols))
     }
 }
@@ -140,7 +188,6 @@ impl Plan {
 /// What came out of a load test.
 pub struct Executed {
     pub outcome: Outcome,
-    pub timeline: Vec<TimelinePoint>,
     pub interrupted: bool,
 }
 
@@ -149,12 +196,13 @@ pub fn execute<P: Port + Send>(
     plan: &Plan,
     ports: Vec<Opened<P>>,
     interrupt: &Arc<AtomicBool>,
+    starter: &dyn Starter,
 ) -> Result<Executed> {
     plan.check(ports.len())?;
     let clock = SystemClock::start();
     let coordination = Coordination::default();
     let gauges: Vec<CachePadded<Gauge>> = (0..plan.threads).map(|_| CachePadded::default()).collect();
-    let (results, timeline) = std::thread::scope(|scope| {
+    let results = std::thread::scope(|scope| {
         let threads: Vec<_> = ports
             .into_iter()
             .enumerate()
@@ -171,16 +219,13 @@ pub fn execute<P: Port + Send>(
                 coordination.abort.store(true, Ordering::Relaxed);
                 Vec::new()
             });
-        let timeline = watch(plan, clock, &coordination, &gauges, interrupt, || {
+        watch(plan, clock, &coordination, &gauges, interrupt, starter, || {
             threads.iter().all(|thread| thread.is_finished())
         });
-        let results: Vec<Result<Finished>> = threads
-            .into_iter()
-            .map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(anyhow!("a thread of the generator panicked")))
-            })
-            .collect();
-        (results, timeline)
+        let joined = |thread: std::thread::ScopedJoinHandle<'_, Result<Finished>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow!("a thread of the generator panicked")))
+        };
+        threads.into_iter().map(joined).collect::<Vec<Result<Finished>>>()
     });
     if results.is_empty() {
         bail!("cannot start the threads of the generator");
@@ -202,7 +247,7 @@ pub fn execute<P: Port + Send>(
         return Err(error);
     }
     let interrupted = coordination.stop.load(Ordering::Relaxed);
-    Ok(Executed { outcome: Outcome::collect(finished), timeline, interrupted })
+    Ok(Executed { outcome: Outcome::collect(finished), interrupted })
 }
 
 fn work<P: Port>(
@@ -247,18 +292,18 @@ fn watch(
     coordination: &Coordination,
     gauges: &[CachePadded<Gauge>],
     interrupt: &AtomicBool,
+    starter: &dyn Starter,
     finished: impl Fn() -> bool,
-) -> Vec<TimelinePoint> {
+) {
     let total_ns = plan.warmup_ns + plan.duration_ns;
     let mut progress = Progress::new(total_ns / 1_000_000, plan.quiet);
     let sum = |pick: fn(&Gauge) -> &std::sync::atomic::AtomicU64| -> u64 {
         gauges.iter().map(|gauge| pick(gauge).load(Ordering::Relaxed)).sum()
     };
-    let mut timeline = Vec::new();
     let mut start_ns = 0;
     let (mut sample_ns, mut sample_answered, mut rate) = (0, 0, 0.0);
     while !finished() {
-        std::thread::sleep(WATCH_INTERVAL);
+        std::thread::sleep(if start_ns == 0 { LOGIN_INTERVAL } else { WATCH_INTERVAL });
         let now_ns = clock.now_ns();
         if interrupt.load(Ordering::Relaxed) {
             coordination.stop.store(true, Ordering::Relaxed);
@@ -267,8 +312,9 @@ fn watch(
             }
         }
         if start_ns == 0 {
-            if coordination.ready.load(Ordering::Acquire) == plan.threads {
-                start_ns = now_ns + START_DELAY_NS;
+            let all_ready = coordination.ready.load(Ordering::Acquire) == plan.threads;
+            if let Some(at_ns) = all_ready.then(|| starter.start_ns(now_ns)).flatten() {
+                start_ns = at_ns.max(1);
                 (sample_ns, sample_answered) = (start_ns, 0);
                 coordination.start_ns.store(start_ns, Ordering::Release);
             } else {
@@ -278,17 +324,13 @@ fn watch(
             continue;
         }
         let (sent, answered) = (sum(|gauge| &gauge.sent), sum(|gauge| &gauge.answered));
-        if now_ns >= sample_ns + TIMELINE_STEP_NS {
+        if now_ns >= sample_ns + RATE_INTERVAL_NS {
             rate = (answered - sample_answered) as f64 * 1e9 / (now_ns - sample_ns) as f64;
-            if now_ns <= start_ns + total_ns + TIMELINE_STEP_NS / 2 {
-                let seconds = (now_ns - start_ns) as f64 / 1e9;
-                timeline.push(TimelinePoint { seconds, orders_per_second: rate });
-            }
             (sample_ns, sample_answered) = (now_ns, answered);
+            starter.progress(sent, answered);
         }
         let position = now_ns.saturating_sub(start_ns).min(total_ns) / 1_000_000;
         progress.update(position, || rate_message(rate, sent, answered));
     }
     progress.finish();
-    timeline
 }

@@ -1,30 +1,58 @@
-//! The highest rate that keeps a latency limit: a bisection with a bounded number of trials. How a trial is run is the caller's.
+//! The highest rate that keeps a limit: the top of the range first, then a bisection, then a confirmation. How a trial is run is the caller's.
 
 use anyhow::Result;
 
-/// A trial whose rate stays below this share of what was intended did not keep up.
-const KEPT_UP_SHARE: f64 = 0.98;
-
 #[derive(Debug, Clone, Copy)]
-pub struct SearchSettings {
+pub struct SearchPlan {
     pub rate_min: f64,
     pub rate_max: f64,
-    /// Trials at most.
+    /// Rates tried at most, the confirmation apart.
     pub steps: u32,
     /// Ends when the best rate and the lowest failing one differ by less than this share.
     pub precision: f64,
-    pub limit_ns: u64,
+    /// Trials of each rate that have to count; most of them decide.
+    pub trials: u32,
+    /// Spoiled trials of one rate that are repeated at most; after that the generator is the limit.
+    pub repeats: u32,
 }
 
 /// What a trial showed.
-#[derive(Debug, Clone, Copy)]
-pub struct Trial {
-    pub orders_per_second: f64,
-    pub latency_ns: u64,
-    pub is_clean: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    Passed,
+    Failed(Limit),
+    /// The generator itself was late or paused: it shows nothing.
+    Spoiled,
 }
 
-impl SearchSettings {
+/// What kept a rate from passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Engine,
+    Network,
+    Generator,
+}
+
+impl Limit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Engine => "engine",
+            Limit::Network => "network",
+            Limit::Generator => "generator",
+        }
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The highest confirmed rate; none if the lowest does not pass.
+    pub rate: Option<f64>,
+    /// What kept the next higher rate from passing; none if the top of the range passed.
+    pub limit: Option<Limit>,
+}
+
+impl SearchPlan {
     pub fn check(&self) -> Result<(), String> {
         if !(self.rate_min > 0.0 && self.rate_max > self.rate_min && self.rate_max.is_finite()) {
             return Err(format!(
@@ -32,74 +60,146 @@ impl SearchSettings {
                 self.rate_min, self.rate_max
             ));
         }
-        if self.steps == 0 || self.precision.is_nan() || self.precision <= 0.0 {
-            return Err("--steps and --precision must be above 0".into());
+        if self.steps == 0 || self.trials == 0 || self.precision.is_nan() || self.precision <= 0.0 {
+            return Err("--steps, --trials and --precision must be above 0".into());
         }
         Ok(())
     }
 
-    pub fn passes(&self, rate: f64, trial: &Trial) -> bool {
-        trial.is_clean && trial.latency_ns <= self.limit_ns && trial.orders_per_second >= KEPT_UP_SHARE * rate
+    /// Whether a rate passes, by most of its trials that count.
+    fn judge(&self, rate: f64, trial: &mut impl FnMut(f64) -> Result<Trial>) -> Result<Option<Limit>> {
+        let (mut passed, mut failed, mut spoiled) = (0, Vec::new(), 0);
+        let majority = self.trials / 2 + 1;
+        while passed < majority && (failed.len() as u32) < majority {
+            match trial(rate)? {
+                Trial::Passed => passed += 1,
+                Trial::Failed(limit) => failed.push(limit),
+                Trial::Spoiled if spoiled < self.repeats => spoiled += 1,
+                Trial::Spoiled => return Ok(Some(Limit::Generator)),
+            }
+        }
+        let network = failed.iter().filter(|limit| **limit == Limit::Network).count();
+        Ok(match (passed >= majority, network * 2 > failed.len()) {
+            (true, _) => None,
+            (false, true) => Some(Limit::Network),
+            (false, false) => Some(Limit::Engine),
+        })
     }
 }
 
-/// Returns the highest rate that passed. Rates are halved on a logarithmic scale, because they span orders of magnitude.
-pub fn search(settings: &SearchSettings, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<Option<f64>> {
-    let mut passes = |rate: f64| -> Result<bool> { Ok(settings.passes(rate, &trial(rate)?)) };
-    if !passes(settings.rate_min)? {
-        return Ok(None);
+/// Rates are halved on a logarithmic scale, because they span orders of magnitude.
+pub fn search(plan: &SearchPlan, mut trial: impl FnMut(f64) -> Result<Trial>) -> Result<Found> {
+    if let Some(limit) = plan.judge(plan.rate_min, &mut trial)? {
+        return Ok(Found { rate: None, limit: Some(limit) });
     }
-    let (mut good, mut bad) = (settings.rate_min, settings.rate_max);
-    for _ in 1..settings.steps {
-        if bad / good - 1.0 < settings.precision {
-            break;
-        }
-        let middle = (good * bad).sqrt();
-        if passes(middle)? {
-            good = middle;
-        } else {
-            bad = middle;
+    let mut passing = vec![plan.rate_min];
+    let (mut bad, mut limit) = (plan.rate_max, plan.judge(plan.rate_max, &mut trial)?);
+    if limit.is_none() {
+        passing.push(plan.rate_max);
+    } else {
+        let mut good = plan.rate_min;
+        for _ in 2..plan.steps {
+            if bad / good - 1.0 < plan.precision {
+                break;
+            }
+            let middle = (good * bad).sqrt();
+            match plan.judge(middle, &mut trial)? {
+                None => {
+                    good = middle;
+                    passing.push(middle);
+                }
+                failed => (bad, limit) = (middle, failed),
+            }
         }
     }
-    Ok(Some(good))
+    // What passed once by luck does not pass again: the next lower rate is asked then.
+    while let Some(rate) = passing.pop() {
+        match plan.judge(rate, &mut trial)? {
+            None => return Ok(Found { rate: Some(rate), limit }),
+            failed => limit = failed,
+        }
+    }
+    Ok(Found { rate: None, limit })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A server of fixed capacity: beyond it answers fall behind.
-    fn server(capacity: f64) -> impl Fn(f64) -> Result<Trial> {
+    /// A server of fixed capacity keeps 10 us up to 90% of it.
+    fn server(capacity: f64) -> impl FnMut(f64) -> Result<Trial> {
         move |rate| {
-            let utilisation = rate / capacity;
-            let latency_ns = if utilisation < 1.0 { 1000.0 / (1.0 - utilisation) } else { 1e9 };
-            Ok(Trial { orders_per_second: rate.min(capacity), latency_ns: latency_ns as u64, is_clean: true })
+            let kept = rate < 0.9 * capacity;
+            Ok(if kept { Trial::Passed } else { Trial::Failed(Limit::Engine) })
         }
     }
 
-    const SETTINGS: SearchSettings =
-        SearchSettings { rate_min: 1e3, rate_max: 1e7, steps: 30, precision: 0.01, limit_ns: 10_000 };
+    const PLAN: SearchPlan =
+        SearchPlan { rate_min: 1e3, rate_max: 1e7, steps: 30, precision: 0.01, trials: 3, repeats: 4 };
 
     #[test]
     fn the_highest_rate_within_the_limit_is_found() {
-        // 1 us / (1 - u) = 10 us at u = 0.9.
-        let found = search(&SETTINGS, server(1e6)).unwrap().unwrap();
-        assert!((0.88e6..=0.9e6).contains(&found), "{found}");
+        let found = search(&PLAN, server(1e6)).unwrap();
+        assert!((0.89e6..=0.9e6).contains(&found.rate.unwrap()), "{found:?}");
+        assert_eq!(found.limit, Some(Limit::Engine));
     }
 
     #[test]
-    fn trials_are_bounded_and_a_hopeless_limit_is_said() {
-        let mut trials = 0;
-        let settings = SearchSettings { steps: 5, ..SETTINGS };
-        search(&settings, |rate| {
-            trials += 1;
-            server(1e6)(rate)
+    fn the_top_of_the_range_is_tried_and_a_hopeless_limit_is_said() {
+        assert_eq!(search(&PLAN, server(1e9)).unwrap(), Found { rate: Some(1e7), limit: None });
+        assert_eq!(search(&PLAN, server(500.0)).unwrap(), Found { rate: None, limit: Some(Limit::Engine) });
+        let lossy = |_| Ok(Trial::Failed(Limit::Network));
+        assert_eq!(search(&PLAN, lossy).unwrap(), Found { rate: None, limit: Some(Limit::Network) });
+        assert!(SearchPlan { rate_max: 1.0, ..PLAN }.check().is_err());
+        assert!(SearchPlan { trials: 0, ..PLAN }.check().is_err());
+    }
+
+    #[test]
+    fn rates_tried_are_bounded() {
+        let mut rates = Vec::new();
+        let plan = SearchPlan { steps: 5, trials: 1, ..PLAN };
+        let mut engine = server(1e6);
+        search(&plan, |rate| {
+            rates.push(rate);
+            engine(rate)
         })
         .unwrap();
-        assert_eq!(trials, 5);
-        assert_eq!(search(&SETTINGS, server(500.0)).unwrap(), None);
-        let lossy = |rate| Ok(Trial { orders_per_second: rate, latency_ns: 1, is_clean: false });
-        assert_eq!(search(&SETTINGS, lossy).unwrap(), None);
-        assert!(SearchSettings { rate_max: 1.0, ..SETTINGS }.check().is_err());
+        assert_eq!(rates.len(), 5 + 1, "and one confirmation: {rates:?}");
+    }
+
+    #[test]
+    fn spoiled_trials_are_repeated_and_never_counted() {
+        // Two of three trials are spoiled: the search finds the same.
+        let (mut count, mut engine) = (0, server(1e6));
+        let plan = SearchPlan { repeats: 10, ..PLAN };
+        let found = search(&plan, |rate| {
+            count += 1;
+            if count % 3 == 0 { engine(rate) } else { Ok(Trial::Spoiled) }
+        })
+        .unwrap();
+        assert!((0.89e6..=0.9e6).contains(&found.rate.unwrap()), "{found:?}");
+        // A generator that cannot do better is named.
+        let found =
+            search(&PLAN, |rate| Ok(if rate > 5e4 { Trial::Spoiled } else { Trial::Passed })).unwrap();
+        assert!((4.9e4..=5e4).contains(&found.rate.unwrap()), "{found:?}");
+        assert_eq!(found.limit, Some(Limit::Generator));
+    }
+
+    #[test]
+    fn a_rate_that_passed_by_luck_is_not_confirmed() {
+        // Between 100,000 and 200,000 only the first trials pass.
+        let mut lucky = 2;
+        let found = search(&PLAN, |rate| {
+            Ok(match rate {
+                rate if rate <= 1e5 => Trial::Passed,
+                rate if rate <= 2e5 && lucky > 0 => {
+                    lucky -= 1;
+                    Trial::Passed
+                }
+                _ => Trial::Failed(Limit::Engine),
+            })
+        })
+        .unwrap();
+        assert!(found.rate.unwrap() <= 1e5, "{found:?}");
     }
 }

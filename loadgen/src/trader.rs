@@ -7,6 +7,7 @@ use wire::ouch::{Outbound, cancel_reason, capacity, cross_type, display, order_s
 
 use crate::account::{Account, Outgoing};
 use crate::client::{Client, Outcome};
+use crate::histograms::Timing;
 use crate::mix::{Action, Mix};
 
 /// Longest request that is sent: an Enter without appendage.
@@ -71,15 +72,15 @@ impl Trader {
 
     /// Hands an order just drawn to the stream.
     #[inline]
-    pub fn place(&mut self, action: Action, intended_ns: u64) -> Placed {
-        let outgoing = self.account.begin(action, &self.mix, intended_ns);
+    pub fn place(&mut self, action: Action, timing: Timing) -> Placed {
+        let outgoing = self.account.begin(action, &self.mix, timing);
         self.send(outgoing)
     }
 
     /// Draws one order and hands it to the stream.
     #[inline]
-    pub fn place_next(&mut self, intended_ns: u64) -> Placed {
-        self.draw().map_or(Placed::NoRoom, |action| self.place(action, intended_ns))
+    pub fn place_next(&mut self, timing: Timing) -> Placed {
+        self.draw().map_or(Placed::NoRoom, |action| self.place(action, timing))
     }
 
     /// Cancels one of the orders still open, for the clean-up at the end.

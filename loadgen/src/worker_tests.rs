@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crossbeam_utils::CachePadded;
-use netio::Peer;
 use netio::sim::{Faults, SimNetwork, SimPort};
+use netio::{Endpoint, Peer, Port, PortError, PortStatistics, TransmitFull};
 use streams::{ReceiveConfig, SendConfig};
 
 use crate::account::Account;
@@ -17,6 +17,7 @@ use crate::report::assemble::{Outcome, fill};
 use crate::report::{Report, SCHEMA_VERSION};
 use crate::scripted::{Script, ScriptedEngine};
 use crate::trader::Trader;
+use crate::verdict::{Cause, Limits, Times, judge};
 use crate::worker::{Finished, Phase, Worker};
 
 const MILLISECOND_NS: u64 = 1_000_000;
@@ -136,11 +137,9 @@ impl Simulation {
 
 fn report(finished: Result<Finished, WorkerError>) -> Report {
     let mut report = Report::default();
-    fill(
-        &mut report,
-        &Outcome::collect(vec![finished.unwrap_or_else(|error| panic!("{error}"))]),
-        Vec::new(),
-    );
+    let mut outcome = Outcome::collect(vec![finished.unwrap_or_else(|error| panic!("{error}"))]);
+    fill(&mut report, &mut outcome);
+    report.verdict = judge(&report, &Times::of(&mut outcome.measurements), &Limits::default());
     report
 }
 
@@ -245,6 +244,85 @@ fn a_stall_of_the_generator_is_measured_from_the_intended_times_and_reported_as_
     assert!(stalls.gap_ns_max >= 10 * MILLISECOND_NS && stalls.gaps_above == [1, 1, 1], "{stalls:?}");
     assert!((195..=200).contains(&stalls.late_orders), "{stalls:?}");
     assert!(report.warnings.iter().any(|warning| warning.contains("stood still")));
+    // The engine was as fast as ever: service says so, and the rest is the generator's.
+    assert!(report.lag_ns.max > 9 * MILLISECOND_NS, "{:?}", report.lag_ns);
+    assert!(report.service_ns.p90 < MILLISECOND_NS, "{:?}", report.service_ns);
+    let causes: Vec<Cause> = report.verdict.reasons.iter().map(|reason| reason.cause).collect();
+    assert!(causes.contains(&Cause::Generator) && !report.verdict.valid, "{:?}", report.verdict);
+}
+
+/// A port that takes its time for each datagram it hands out.
+struct Costly<P> {
+    inner: P,
+    network: SimNetwork,
+    cost_ns: u64,
+}
+
+impl<P: Port> Port for Costly<P> {
+    fn receive(&mut self) -> Result<usize, PortError> {
+        self.inner.receive()
+    }
+
+    fn datagram(&self, index: usize) -> (&Peer, &[u8]) {
+        self.network.advance(self.cost_ns);
+        self.inner.datagram(index)
+    }
+
+    fn send(&mut self, peer: &Peer, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<(), TransmitFull> {
+        self.inner.send(peer, fill)
+    }
+
+    fn flush(&mut self) -> Result<(), PortError> {
+        self.inner.flush()
+    }
+
+    fn max_payload(&self) -> usize {
+        self.inner.max_payload()
+    }
+
+    fn wait(&mut self, timeout: std::time::Duration) -> Result<(), PortError> {
+        self.inner.wait(timeout)
+    }
+
+    fn statistics(&self) -> PortStatistics {
+        self.inner.statistics()
+    }
+
+    fn local(&self) -> Endpoint {
+        self.inner.local()
+    }
+}
+
+#[test]
+fn an_order_that_is_due_does_not_wait_for_a_batch_of_answers() {
+    let simulation = Simulation::new(Pace::Open(Arrivals { rate: 50_000.0, burst: 1, poisson: false }));
+    let network = SimNetwork::new(1, simulation.faults.clone());
+    let mut engine =
+        ScriptedEngine::new(network.open(ENGINE.parse::<SocketAddr>().unwrap()).unwrap(), Script::default());
+    let inner = network.open("10.0.0.2:1".parse::<SocketAddr>().unwrap()).unwrap();
+    let port = Costly { inner, network: network.clone(), cost_ns: 10_000 };
+    let (coordination, gauge) = (Coordination::default(), CachePadded::new(Gauge::default()));
+    let traders = traders(60, simulation.settings.pace, &simulation.mix);
+    let settings = WorkerSettings { cancel_open: false, ..simulation.settings.clone() };
+    let mut worker = Worker::new(port, SimClock(network.clone()), settings, &coordination, &gauge, traders);
+    let (mut started, mut engine_at_ns) = (false, 0);
+    while worker.phase() != Phase::Done {
+        worker.step().unwrap();
+        // The engine answers all clients at once, every two milliseconds: their datagrams come as one batch.
+        if network.now_ns() >= engine_at_ns {
+            engine_at_ns = network.now_ns() + 2 * MILLISECOND_NS;
+            engine.step(network.now_ns());
+        }
+        if worker.phase() == Phase::Waiting && !started {
+            started = true;
+            let start_ns = network.now_ns() + MILLISECOND_NS;
+            coordination.start_ns.store(start_ns, std::sync::atomic::Ordering::Relaxed);
+        }
+        network.advance(STEP_NS);
+    }
+    let report = report(Ok(worker.finish(None)));
+    assert!((report.orders as i64 - 2500).abs() <= 1 && report.is_clean(), "{report:?}");
+    assert!(report.lag_ns.max < 100_000, "a batch of answers takes 600 us: {:?}", report.lag_ns);
 }
 
 #[test]
@@ -264,6 +342,9 @@ fn lost_doubled_and_rejected_orders_are_counted_as_what_they_are() {
     let (report, _) = simulation.report();
     assert!(report.is_clean() && report.rejected > 10);
     assert_eq!(report.rejects[0].reason, "Invalid Symbol");
+    // Success is to be accepted, not to be answered.
+    assert_eq!(report.accepted, report.orders - report.rejected);
+    assert!((report.success_rate + report.rejected_share - 1.0).abs() < 1e-9 && report.success_rate < 1.0);
     assert!(report.warnings.iter().any(|warning| warning.contains("--symbols")));
 }
 
@@ -283,7 +364,7 @@ fn an_engine_that_is_away_for_a_while_is_logged_in_to_again() {
     let report = self::report(simulation.run(away).0);
     let failure = report.failure.clone().unwrap_or_default();
     assert!(failure.contains("nothing was heard of the engine"), "{failure}");
-    assert!(!report.is_clean() && report.orders > 100, "what was measured until then: {report:?}");
+    assert!(!report.verdict.valid && report.orders > 100, "what was measured until then: {report:?}");
     assert_eq!((report.lost, report.answered + report.lost), (12, report.orders), "all in flight was lost");
 }
 
@@ -300,7 +381,7 @@ fn a_closed_loop_that_stops_by_itself_says_why() {
     let (report, _) = simulation.report();
     let stopped = report.stopped.clone().unwrap_or_default();
     assert!(stopped.contains("1 of 1 clients") && stopped.contains("(enter 9) for 3.0 s"), "{stopped}");
-    assert!(!report.is_clean() && report.warnings.contains(&stopped));
+    assert!(report.verdict.reasons.iter().any(|reason| reason.text == stopped), "{report:?}");
 
     simulation.script = Script { first_number: u32::MAX - 50, ..Default::default() };
     let (report, _) = simulation.report();
@@ -345,7 +426,12 @@ fn the_json_has_the_fields_that_readers_rely_on() {
     for field in ["mean", "median", "stdev", "p90", "p99", "p99_9", "p99_99", "max"] {
         assert!(json["latency_ns"][field].is_number(), "latency_ns.{field}");
     }
-    assert!(json["port"].is_string());
+    assert!(json["port"].is_string() && json["kind"] == "run" && json["verdict"]["valid"].is_boolean());
+    let whole = crate::histograms::decode(json["histograms"]["response"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (whole.len(), whole.max()),
+        (report.answered - report.answered_by_execution, report.latency_ns.max)
+    );
     let per_client = json["per_client"].as_array().unwrap();
     assert!(per_client.len() == 3 && per_client.iter().all(|rate| rate.as_f64().unwrap() > 0.0));
     let back: Report = serde_json::from_value(json).unwrap();

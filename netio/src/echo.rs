@@ -219,3 +219,93 @@ pub fn drive_counted(
     driven.elapsed = last_answer - started;
     Ok(driven)
 }
+/// How `drive_paced` asks.
+#[derive(Clone, Copy, Debug)]
+pub struct PacedLoad {
+    /// As of [`Load`].
+    pub payload_length: usize,
+    /// Datagrams per second, equally spaced.
+    pub rate: f64,
+    pub duration: Duration,
+}
+
+/// One datagram that was answered. Nanoseconds from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrip {
+    pub intended_ns: u64,
+    pub sent_ns: u64,
+    pub answered_ns: u64,
+}
+
+/// Datagrams of an open loop whose answers are awaited at a time; older ones are given up.
+const PACED_IN_FLIGHT_MAX: u64 = 1 << 16;
+
+/// Sends datagrams to `peer` at `load.rate`, whatever comes back: an open loop. Every answer's three moments go to `record`. What is
+/// due leaves before anything is received.
+pub fn drive_paced(
+    port: &mut impl Port,
+    peer: &Peer,
+    load: PacedLoad,
+    stop: &AtomicBool,
+    mut record: impl FnMut(RoundTrip),
+) -> Result<Driven, PortError> {
+    const UNSENT: u64 = u64::MAX;
+    let length = load.payload_length.clamp(PAYLOAD_MIN, port.max_payload().max(PAYLOAD_MIN));
+    let interval_ns = 1e9 / load.rate.max(f64::MIN_POSITIVE);
+    let total = (load.duration.as_secs_f64() * load.rate) as u64;
+    let mut sent_at = vec![UNSENT; PACED_IN_FLIGHT_MAX as usize];
+    let place = |number: u64| (number % PACED_IN_FLIGHT_MAX) as usize;
+    let intended_ns = |number: u64| (number as f64 * interval_ns) as u64;
+    let mut driven = Driven::default();
+    let started = Instant::now();
+    let now_ns = || started.elapsed().as_nanos() as u64;
+    let mut answered_ns = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut now = now_ns();
+        let mut burst = 0;
+        while driven.sent < total && intended_ns(driven.sent) <= now && burst < RX_BATCH {
+            let number = driven.sent;
+            let queued = port.send(peer, |out| {
+                let out = &mut out[..length];
+                out[..PAYLOAD_MIN].copy_from_slice(&number.to_be_bytes());
+                length
+            });
+            if queued.is_err() {
+                break;
+            }
+            sent_at[place(number)] = now;
+            driven.sent += 1;
+            burst += 1;
+            now = now_ns();
+        }
+        if burst > 0 {
+            port.flush()?;
+        }
+        let received = port.receive()?;
+        now = if received > 0 { now_ns() } else { now };
+        for index in 0..received {
+            let (_, payload) = port.datagram(index);
+            let number = payload.first_chunk().map_or(u64::MAX, |number| u64::from_be_bytes(*number));
+            let oldest = driven.sent.saturating_sub(PACED_IN_FLIGHT_MAX);
+            let sent_ns = match (oldest..driven.sent).contains(&number) {
+                true => std::mem::replace(&mut sent_at[place(number)], UNSENT),
+                false => UNSENT,
+            };
+            if sent_ns == UNSENT {
+                driven.strays += 1;
+                continue;
+            }
+            driven.answered += 1;
+            answered_ns = now;
+            record(RoundTrip { intended_ns: intended_ns(number), sent_ns, answered_ns: now });
+        }
+        let all_answered = driven.answered == driven.sent;
+        let given_up = now > intended_ns(total).max(answered_ns) + ANSWER_TIMEOUT.as_nanos() as u64;
+        if driven.sent == total && (all_answered || given_up) {
+            break;
+        }
+    }
+    driven.lost = driven.sent - driven.answered;
+    driven.elapsed = Duration::from_nanos(answered_ns.max(intended_ns(driven.sent)));
+    Ok(driven)
+}

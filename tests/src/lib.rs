@@ -7,6 +7,7 @@ pub mod engine;
 pub mod nats;
 pub mod ping;
 pub mod process;
+pub mod schema;
 pub mod skip;
 pub mod soup;
 pub mod veth;

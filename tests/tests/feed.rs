@@ -135,7 +135,7 @@ fn figure(said: &str, what: &str) -> u64 {
 /// Orders of several clients at a steady rate, until it is told to stop.
 fn load(host: Option<&Host>, target: SocketAddr, rate: &str, words: &[&str]) -> Process {
     let mut load = command(host, "pitlane-loadgen");
-    load.args(["run", "--target", &target.to_string(), "--password", PASSWORD, "--quiet"])
+    load.args(["run", "--target", &target.to_string(), "--password", PASSWORD, "--quiet", "--delivery-only"])
         .args(["--clients", "4", "--rate", rate, "--warmup", "0s", "--duration", "600s", "--idle", "park"])
         .args(words)
         .stdin(Stdio::null())

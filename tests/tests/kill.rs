@@ -87,6 +87,7 @@ impl Place<'_> {
                 "--connect-timeout",
                 "60s",
                 "--quiet",
+                "--delivery-only",
             ])
             .args(["--idle", "park", "--seed", &seed.to_string()])
             .arg("--json")

@@ -55,7 +55,7 @@ if [ -x /bin/pitlane ] && [ -x /bin/pitlane-loadgen ]; then
         sleep 1
     done
     nsenter -t "$client" -n pitlane-loadgen run --target 10.77.0.1:26400 --port xdp --interface eth1 --idle yield \
-        --password demo --first-user 0 --clients 2 --window 4 --warmup 1s --duration 15s --quiet >/tmp/generator.log 2>&1 || failed=1
+        --password demo --first-user 0 --clients 2 --window 4 --warmup 1s --duration 15s --quiet --delivery-only >/tmp/generator.log 2>&1 || failed=1
     # The engine's own view: bound as zero-copy, fed by its program, woken by its driver's wish, and no ring entry refused.
     wget -qO /tmp/metrics http://127.0.0.1:26480/metrics || failed=1
     for wanted in '^pitlane_port_info[{].*port="xdp".*mode="native",copy="zero-copy"' \

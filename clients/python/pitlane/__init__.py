@@ -10,7 +10,30 @@ Python answers a few ten thousand messages a second at best. `pitlane-loadgen` m
         print(ouch.decode(session.receive(timeout=1.0)))
 """
 
-from . import moldudp64, ouch
-from .session import LoginRejected, Session, SessionEnded
+from . import codes, moldudp64, ouch
+from .errors import (
+    LoginRejected,
+    MalformedMessage,
+    NoAnswer,
+    OrderRejected,
+    PitlaneError,
+    SessionEnded,
+    UnknownMessage,
+    UnknownTag,
+)
+from .session import Session
 
-__all__ = ["LoginRejected", "Session", "SessionEnded", "moldudp64", "ouch"]
+__all__ = [
+    "LoginRejected",
+    "MalformedMessage",
+    "NoAnswer",
+    "OrderRejected",
+    "PitlaneError",
+    "Session",
+    "SessionEnded",
+    "UnknownMessage",
+    "UnknownTag",
+    "codes",
+    "moldudp64",
+    "ouch",
+]

@@ -2,6 +2,8 @@
 
 import struct
 
+from .errors import MalformedMessage
+
 HEADER = struct.Struct(">10sQH")
 HEARTBEAT = 0
 END_OF_SESSION = 0xFFFF
@@ -10,7 +12,7 @@ CONTROL_SESSION = b" " * 10
 COOKIE_LENGTH = 16
 
 
-class Malformed(ValueError):
+class Malformed(MalformedMessage):
     """The datagram does not say what it claims to."""
 
 

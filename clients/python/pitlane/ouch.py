@@ -6,10 +6,14 @@ Prices are integers with four decimals, as on the wire: 150_0000 is 150.0000.
 import struct
 from typing import NamedTuple
 
+from . import codes
+from .errors import MalformedMessage, OrderRejected, UnknownMessage, UnknownTag
+
 ENTER = struct.Struct(">cIcI8sQccccc14sH")
 REPLACE = struct.Struct(">cIIIQccc14sH")
 CANCEL = struct.Struct(">cII")
 MODIFY = struct.Struct(">cIcI")
+MASS_CANCEL = struct.Struct(">cI4s8sH")
 
 MARKET_PRICE = 0x7FFF_FFFF
 DAY, IOC = "0", "3"
@@ -35,6 +39,8 @@ def appendage(**values) -> bytes:
     """The TagValue elements of `values`, by the names in TAGS."""
     out = b""
     for name, value in values.items():
+        if name not in TAGS:
+            raise UnknownTag(name, TAGS)
         tag, form = TAGS[name]
         if isinstance(value, str):
             value = value.encode("ascii").ljust(struct.calcsize(form))
@@ -121,6 +127,12 @@ def modify_order(user_ref_num: int, side: str, quantity: int) -> bytes:
     return MODIFY.pack(b"M", user_ref_num, _char(side), quantity)
 
 
+def mass_cancel(user_ref_num: int, *, firm: str = "", symbol: str = "", **tags) -> bytes:
+    """Mass Cancel `C`: every open order of the session, or of `firm`, of one symbol or of all. `tags` narrow it: side, group_id."""
+    tail = appendage(**tags)
+    return MASS_CANCEL.pack(b"C", user_ref_num, _alpha(firm, 4), _alpha(symbol, 8), len(tail)) + tail
+
+
 def account_query() -> bytes:
     """Account Query `Q`: which UserRefNum is next."""
     return b"Q"
@@ -178,20 +190,38 @@ _OUTBOUND = {
 
 def name_of(message: Message) -> str:
     """What the type letter stands for."""
+    if message.type not in _OUTBOUND:
+        raise UnknownMessage(message.type)
     return _OUTBOUND[message.type][0]
+
+
+def reason_of(message: Message) -> str | None:
+    """Why an order was rejected or cancelled, in words; None for every other message."""
+    if message.type == "J":
+        return codes.reject_reason(message.reason)
+    if message.type in "CD":
+        return codes.cancel_reason(message.reason)
+    return None
+
+
+def raise_if_rejected(message: Message) -> Message:
+    """The message itself, or `OrderRejected` with the reason in words."""
+    if message.type == "J":
+        raise OrderRejected(message.user_ref_num, message.reason, codes.reject_reason(message.reason))
+    return message
 
 
 def decode(raw: bytes) -> Message:
     """An answer of the engine. Raises ValueError with what was wrong."""
     if not raw:
-        raise ValueError("an empty message")
+        raise MalformedMessage("an empty message")
     kind = chr(raw[0])
     if kind not in _OUTBOUND:
-        raise ValueError(f"unknown message type {kind!r}")
+        raise UnknownMessage(kind)
     _, form, names = _OUTBOUND[kind]
     layout = struct.Struct(">" + form)
     if len(raw) < 1 + layout.size:
-        raise ValueError(f"{len(raw)} bytes are too few for a message {kind!r} of {1 + layout.size}")
+        raise MalformedMessage(f"{len(raw)} bytes are too few for a message {kind!r} of {1 + layout.size}")
     values = (v.decode("latin-1").rstrip() if isinstance(v, bytes) else v for v in layout.unpack_from(raw, 1))
     return Message(kind, dict(zip(names.split(), values)), _tags(raw[1 + layout.size :]))
 
@@ -200,12 +230,12 @@ def _tags(tail: bytes) -> dict:
     if not tail:
         return {}
     if len(tail) < 2 or struct.unpack_from(">H", tail)[0] != len(tail) - 2:
-        raise ValueError(f"the appendage's length does not match its {len(tail)} bytes")
+        raise MalformedMessage(f"the appendage's length does not match its {len(tail)} bytes")
     tags, at = {}, 2
     while at < len(tail):
         length = tail[at]
         if length < 1 or at + 1 + length > len(tail):
-            raise ValueError(f"an appendage element claims {length} bytes")
+            raise MalformedMessage(f"an appendage element claims {length} bytes")
         tag, value = tail[at + 1], tail[at + 2 : at + 1 + length]
         name, form = _TAG_NAMES.get(tag, (tag, None))
         if form and struct.calcsize(form) == len(value):

@@ -10,6 +10,7 @@ import socket
 import time
 
 from . import moldudp64
+from .errors import LoginRejected, NoAnswer, SessionEnded
 
 HEARTBEAT_SECONDS = 1.0
 RETRANSMIT_SECONDS = 0.05
@@ -29,27 +30,15 @@ EARLY_DATAGRAMS = 64
 WINDOW_MESSAGES = 1024
 
 
-class LoginRejected(Exception):
-    """The engine said no: `reason` is SoupBinTCP's letter ('A' not authorised, 'S' session not available)."""
-
-    def __init__(self, reason: str):
-        super().__init__(f"login rejected, reason {reason!r}")
-        self.reason = reason
-
-
-class SessionEnded(Exception):
-    """The engine ended the session, or has been silent for too long."""
-
-
 class Session:
-    """A logged-in session. `sequence` is the next answer wanted: 1 replays the whole day, 0 skips to new ones."""
+    """A logged-in session. `sequence` is the next answer wanted: 1 replays the whole day, 0 skips to new ones.
+
+    `address` is (host, port), or a list of them: the nodes of one venue, of which one answers. Each is asked for its share of
+    `timeout`; `self.address` is the one that answered.
+    """
 
     def __init__(self, address, username, password, *, session="", sequence=1, timeout=5.0):
         self.statistics = {"sent": 0, "received": 0, "duplicates": 0, "gaps": 0, "retransmitted": 0, "malformed": 0}
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.connect(address)
-        self._socket.setblocking(False)
         self._ended = False
         self._ready = []  # answers in order, not yet handed out
         self._early = collections.deque(maxlen=EARLY_DATAGRAMS)  # overtook the answer to the login
@@ -57,11 +46,29 @@ class Session:
         self._unacknowledged = {}  # our sequence -> message
         self._received_since_ack = 0
         self._gap_asked_at = 0.0
-        try:
-            self._login(moldudp64.login_request(username, password, session, sequence), sequence, timeout)
-        except BaseException:
-            self._socket.close()
-            raise
+        targets = [address] if isinstance(address[0], str) else list(address)
+        request = moldudp64.login_request(username, password, session, sequence)
+        for place, self.address in enumerate(targets, 1):
+            self._socket = self._open(self.address)
+            self._early.clear()
+            try:
+                self._login(request, sequence, timeout / len(targets))
+                return
+            except NoAnswer:
+                self._socket.close()
+                if place == len(targets):
+                    raise
+            except BaseException:
+                self._socket.close()
+                raise
+
+    @staticmethod
+    def _open(address):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.connect(address)
+        opened.setblocking(False)
+        return opened
 
     def __enter__(self):
         return self
@@ -119,7 +126,7 @@ class Session:
         while True:
             self._transmit(moldudp64.control(request + cookie))
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no answer to the login within {timeout} s")
+                raise NoAnswer(f"no answer to the login from {self.address[0]}:{self.address[1]} within {timeout:.1f} s")
             body = self._await_control(LOGIN_REPEAT_SECONDS)
             if body[:1] == b"C":  # logins queue up, and the engine wants to see that we receive
                 cookie = moldudp64.challenge(body)

@@ -16,10 +16,9 @@ use super::lobster::LobsterReader;
 use super::report::ReplayReport;
 use crate::cli::{FileFormat, ReplayArgs};
 use crate::clock::SystemClock;
-use crate::commands::{
-    EXIT_UNCLEAN, accounts, idle_strategy, interrupt_flag, print, unix_seconds, write_file,
-};
-use crate::ports::{self, Opened, PortName};
+use crate::launch::accounts;
+use crate::output::{exit_code, interrupt_flag, print, unix_seconds, write_json};
+use crate::ports::{self, Opened, PortName, idle_strategy};
 use crate::progress::Progress;
 use crate::report::table::grouped;
 use crate::{parse, run};
@@ -28,7 +27,8 @@ const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a round without work may wait for a datagram.
 const WAIT_MAX: Duration = Duration::from_millis(1);
 
-enum Source {
+/// A file of either format.
+pub enum Source {
     Lobster(LobsterReader),
     Itch(ItchReader),
 }
@@ -46,9 +46,9 @@ fn name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-fn format(args: &ReplayArgs) -> FileFormat {
-    args.format.unwrap_or_else(|| {
-        let name = name(&args.file).to_lowercase();
+fn format(file: &Path, asked: Option<FileFormat>) -> FileFormat {
+    asked.unwrap_or_else(|| {
+        let name = name(file).to_lowercase();
         if name.ends_with(".csv") || name.ends_with(".csv.gz") {
             FileFormat::Lobster
         } else {
@@ -66,22 +66,23 @@ fn symbol_of(name: &str) -> Option<&str> {
     is_symbol.then_some(first)
 }
 
-fn open(args: &ReplayArgs) -> Result<Source> {
-    Ok(match format(args) {
+/// Opens a file of historical order flow. Without a format its name decides; without a symbol, too.
+pub fn open(file: &Path, asked: Option<FileFormat>, symbol: Option<&str>) -> Result<Source> {
+    Ok(match format(file, asked) {
         FileFormat::Lobster => {
-            let name = name(&args.file);
-            let symbol = args.symbol.as_deref().or(symbol_of(&name)).with_context(|| {
+            let name = name(file);
+            let symbol = symbol.or(symbol_of(&name)).with_context(|| {
                 format!("--symbol is needed: a LOBSTER file does not name its instrument, and neither does `{name}`")
             })?;
             let symbol = parse::symbol(symbol).map_err(|problem| anyhow!("--symbol: {problem}"))?;
-            Source::Lobster(LobsterReader::open(&args.file, symbol)?)
+            Source::Lobster(LobsterReader::open(file, symbol)?)
         }
-        FileFormat::Itch => Source::Itch(ItchReader::open(&args.file)?),
+        FileFormat::Itch => Source::Itch(ItchReader::open(file)?),
     })
 }
 
 pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
-    let source = open(args)?;
+    let source = open(&args.file, args.format, args.symbol.as_deref())?;
     let only_symbols = match &args.only {
         Some(list) => parse::symbols(list).map_err(|problem| anyhow!("--only {problem}"))?,
         None => Vec::new(),
@@ -114,11 +115,8 @@ pub fn execute(args: &ReplayArgs) -> Result<ExitCode> {
         ReplayReport::new(&driven, name(&args.file), port, args.target.target.clone(), interrupted);
     (report.label, report.started_at) = (args.output.label.clone(), started_at);
     print(&report.render());
-    if let Some(path) = &args.output.json {
-        write_file(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
-    }
-    let clean = report.unexplained_differences == 0 && report.events > 0 && !interrupted;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNCLEAN) })
+    write_json(args.output.json.as_deref(), &report)?;
+    Ok(exit_code(&report.verdict))
 }
 
 fn drive<P: Port>(

@@ -22,7 +22,9 @@ use super::plan::{Answer, Party, Planned, Purpose, Request};
 use crate::mix::{PRICE_MAX, QUANTITY_MAX, Side};
 
 /// How often something happened, and how many shares it moved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Tally {
     pub count: u64,
     pub shares: u64,
@@ -36,7 +38,9 @@ impl Tally {
 }
 
 /// Everything the file held, by what became of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct FlowCounts {
     pub events: u64,
     pub submissions: Tally,

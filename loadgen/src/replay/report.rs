@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use comfy_table::Cell;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::drive::Driven;
 use super::flow::{FlowCounts, Tally};
@@ -11,11 +12,16 @@ use super::verify::Compared;
 use crate::ports::PortName;
 use crate::report::table::{grouped, right, table};
 use crate::report::{HostFacts, SCHEMA_VERSION};
+use crate::verdict::{Cause, Reason, Verdict};
 
 /// What `--json` holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ReplayReport {
     pub schema_version: u32,
+    /// `replay`.
+    pub kind: String,
+    pub verdict: Verdict,
     pub label: String,
     pub started_at: u64,
     pub file: String,
@@ -38,7 +44,7 @@ pub struct ReplayReport {
     /// Answers that were not expected any more, because the order they would be about had been refused.
     pub answers_of_refused_orders: u64,
     pub file_counts: FlowCounts,
-    pub compared: BTreeMap<&'static str, Compared>,
+    pub compared: BTreeMap<String, Compared>,
     pub interrupted: bool,
     pub host: HostFacts,
 }
@@ -47,8 +53,10 @@ impl ReplayReport {
     pub fn new(driven: &Driven, file: String, port: PortName, target: String, interrupted: bool) -> Self {
         let seconds = driven.elapsed_ns as f64 / 1e9;
         let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        ReplayReport {
+        let mut report = ReplayReport {
             schema_version: SCHEMA_VERSION,
+            kind: "replay".into(),
+            verdict: Verdict::default(),
             label: String::new(),
             started_at: 0,
             file,
@@ -67,10 +75,30 @@ impl ReplayReport {
             trades_paired: driven.verifier.trades_paired(),
             answers_of_refused_orders: driven.verifier.follow_ups(),
             file_counts: driven.flow.counts,
-            compared: driven.verifier.compared().clone(),
+            compared: (driven.verifier.compared().iter())
+                .map(|(purpose, compared)| ((*purpose).to_owned(), *compared))
+                .collect(),
             interrupted,
             host: HostFacts::collect(),
+        };
+        report.verdict = Verdict::of(report.reasons());
+        report
+    }
+
+    fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let mut say = |cause, text: String| reasons.push(Reason { cause, text });
+        if self.interrupted {
+            say(Cause::Incomplete, "it was interrupted before the end of the file".into());
         }
+        if self.events == 0 {
+            say(Cause::Incomplete, "the file has no event".into());
+        }
+        if self.unexplained_differences > 0 {
+            let count = grouped(self.unexplained_differences as f64);
+            say(Cause::Delivery, format!("{count} answers are not what the file implies"));
+        }
+        reasons
     }
 
     /// The report as text.
@@ -87,6 +115,7 @@ impl ReplayReport {
             self.port,
             grouped(self.session_switches as f64)
         );
+        text += &self.verdict.describe();
         text += &format!("{}\n{}\n", self.file_table(), self.comparison_table());
         for difference in &self.differences {
             text += &format!("difference: {difference}\n");

@@ -53,7 +53,9 @@ impl fmt::Display for Difference {
 }
 
 /// What was compared, for one purpose: how often, and how often it was equal.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Compared {
     pub requests: u64,
     pub answers: u64,

@@ -4,11 +4,12 @@ use hdrhistogram::Histogram;
 use wire::ouch::reject_reason;
 
 use super::{
-    Baseline, ClientLatency, GeneratorReport, Latency, MixReport, OutsideReport, Range, RejectReport, Report,
-    RequestReport, SCHEMA_VERSION, TimelinePoint, TransportReport,
+    Baseline, ClientLatency, GeneratorReport, Histograms, Latency, MixReport, OutsideReport, Range,
+    RejectReport, Report, RequestReport, SCHEMA_VERSION, TimelinePoint, TransportReport,
 };
-use crate::account::{Counts, Events, LATENCY_NS_MAX, RequestKind};
 use crate::coordination::WorkerError;
+use crate::counts::{Counts, Events, RequestKind};
+use crate::histograms::{Measurements, encode};
 use crate::mix::MixSettings;
 use crate::stalls::GAP_STEPS_NS;
 use crate::worker::Finished;
@@ -34,11 +35,12 @@ pub struct Outcome {
     pub warmup: Counts,
     pub cleanup: Counts,
     pub events: Events,
-    pub latency: Histogram<u64>,
+    pub measurements: Measurements,
     pub generator: GeneratorReport,
     pub transport: TransportReport,
     pub measure_from_ns: u64,
     pub measure_until_ns: u64,
+    pub ended_by_count: bool,
     pub failure: Option<WorkerError>,
     pub stopped: Option<String>,
 }
@@ -46,25 +48,29 @@ pub struct Outcome {
 impl Outcome {
     /// Takes the workers' results together. The clients come out in the sequence of their users' names.
     pub fn collect(workers: Vec<Finished>) -> Self {
-        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
-            .unwrap_or_else(|_| unreachable!("the bounds are constants that the histogram accepts"));
+        let mut measurements: Option<Measurements> = None;
         let mut outcome = Outcome {
             clients: Vec::new(),
             measured: Counts::default(),
             warmup: Counts::default(),
             cleanup: Counts::default(),
             events: Events::default(),
-            latency,
+            measurements: Measurements::new(1),
             generator: GeneratorReport::default(),
             transport: TransportReport::default(),
             measure_from_ns: u64::MAX,
             measure_until_ns: 0,
+            ended_by_count: !workers.is_empty() && workers.iter().all(|worker| worker.ended_by_count),
             failure: None,
             stopped: None,
         };
         let mut messages = 0;
         let mut datagrams = 0;
-        for worker in workers {
+        for mut worker in workers {
+            match &mut measurements {
+                Some(sum) => sum.add(&mut worker.measurements),
+                None => measurements = Some(worker.measurements),
+            }
             outcome.generator.stalls.add(&worker.stalls);
             outcome.generator.stray_datagrams += worker.strays;
             outcome.measure_from_ns = outcome.measure_from_ns.min(worker.measure_from_ns);
@@ -103,8 +109,6 @@ impl Outcome {
                 outcome.cleanup.add(&trader.account.cleanup);
                 outcome.events.add(&trader.account.events);
                 let latency = trader.account.latency().clone();
-                // Same bounds: every value of a client fits.
-                let _ = outcome.latency.add(&latency);
                 outcome.clients.push(ClientResult {
                     user: trader.client.credentials().user(),
                     measured: trader.account.measured.clone(),
@@ -112,6 +116,9 @@ impl Outcome {
                     latency,
                 });
             }
+        }
+        if let Some(measurements) = measurements {
+            outcome.measurements = measurements;
         }
         outcome.transport.messages_per_datagram = ratio(messages as f64, datagrams as f64);
         outcome.generator.malformed_messages = outcome.events.malformed;
@@ -128,9 +135,10 @@ impl Outcome {
 }
 
 /// Fills in everything that the outcome determines.
-pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>) {
+pub fn fill(report: &mut Report, outcome: &mut Outcome) {
     let measured = &outcome.measured;
     report.schema_version = SCHEMA_VERSION;
+    report.kind = "run".into();
     report.tool = concat!("pitlane-loadgen ", env!("CARGO_PKG_VERSION")).to_owned();
     report.clients = outcome.clients.len() as u32;
     report.orders = measured.sent_total();
@@ -139,7 +147,10 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
     report.lost = measured.lost;
     report.duplicated = outcome.events.duplicated;
     report.unknown_answers = outcome.events.unknown;
-    report.success_rate = ratio(report.answered as f64, report.orders as f64);
+    report.rejected = measured.rejected_total();
+    report.accepted = report.answered.saturating_sub(report.rejected);
+    report.success_rate = ratio(report.accepted as f64, report.orders as f64);
+    report.rejected_share = ratio(report.rejected as f64, report.orders as f64);
     let last_answer_ns = outcome.clients.iter().map(|client| client.last_answer_ns).max().unwrap_or(0);
     let seconds = outcome.seconds(last_answer_ns);
     report.duration_seconds = seconds;
@@ -157,8 +168,7 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
         .collect();
     report.per_client = report.per_client_latency.iter().map(|client| client.orders_per_second).collect();
     report.per_client_range = range(&report.per_client);
-    report.latency_ns = latency(&outcome.latency);
-    report.percentiles = percentiles(&outcome.latency);
+    times(report, &mut outcome.measurements);
     report.requests = RequestKind::ALL
         .into_iter()
         .map(|kind| RequestReport {
@@ -167,7 +177,6 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
             answered: measured.answered[kind as usize],
         })
         .collect();
-    report.rejected = measured.rejected_total();
     report.rejects = (measured.rejected.iter().enumerate().filter(|(_, count)| **count > 0))
         .map(|(code, &count)| RejectReport {
             code: code as u16,
@@ -185,10 +194,17 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
         cleanup_orders: outcome.cleanup.sent_total(),
         cleanup_lost: outcome.cleanup.lost,
     };
+    report.ended_by_count = outcome.ended_by_count;
     report.failure = outcome.failure.as_ref().map(ToString::to_string);
     report.stopped.clone_from(&outcome.stopped);
     report.generator = outcome.generator;
     report.transport = outcome.transport;
+    set_baseline(report);
+    judge_generator(report);
+    warn(report);
+}
+
+pub(super) fn set_baseline(report: &mut Report) {
     report.baseline = Baseline {
         what: BASELINE_WHAT.into(),
         orders_per_second: BASELINE_ORDERS_PER_SECOND,
@@ -196,8 +212,41 @@ pub fn fill(report: &mut Report, outcome: &Outcome, timeline: Vec<TimelinePoint>
         mean_latency_ns: BASELINE_MEAN_LATENCY_NS,
         mean_latency_ratio: report.latency_ns.mean / BASELINE_MEAN_LATENCY_NS,
     };
-    report.timeline = timeline;
-    warn(report);
+}
+
+/// A pause touches the answers that came in it, and an open loop's lateness the orders that left late.
+pub(super) fn judge_generator(report: &mut Report) {
+    let stalls = &report.generator.stalls;
+    let own = stalls.spoiled_answers + (stalls.late_orders - stalls.held_orders.min(stalls.late_orders));
+    report.generator.trusted_percentile = 100.0 * (1.0 - ratio(own as f64, report.orders as f64).min(1.0));
+}
+
+/// Everything that the three histograms and the course determine.
+pub fn times(report: &mut Report, measurements: &mut Measurements) {
+    let Measurements { response, service, lag, course } = measurements;
+    report.latency_ns = latency(response.histogram());
+    report.service_ns = latency(service.histogram());
+    report.lag_ns = latency(lag.histogram());
+    report.percentiles = percentiles(response.histogram());
+    report.histograms = Histograms {
+        response: encode(response.histogram()),
+        service: encode(service.histogram()),
+        lag: encode(lag.histogram()),
+    };
+    let step_seconds = course.step_ns as f64 / 1e9;
+    report.timeline = (course.steps.iter_mut().enumerate())
+        .map(|(index, step)| {
+            let histogram = step.response.histogram();
+            let Latency { median, p99, max, .. } = latency(histogram);
+            TimelinePoint {
+                seconds: (index + 1) as f64 * step_seconds,
+                orders_per_second: histogram.len() as f64 / step_seconds,
+                median_ns: median,
+                p99_ns: p99,
+                max_ns: max,
+            }
+        })
+        .collect();
 }
 
 pub fn describe_mix(settings: &MixSettings, symbols: usize) -> MixReport {
@@ -213,26 +262,19 @@ pub fn describe_mix(settings: &MixSettings, symbols: usize) -> MixReport {
         quantity_min: settings.quantity_min,
         quantity_max: settings.quantity_max,
         open_orders_max: settings.open_orders_max,
+        profile: settings.profile.clone(),
     }
 }
 
-fn warn(report: &mut Report) {
+pub(super) fn warn(report: &mut Report) {
     let mut warnings = Vec::new();
     let (orders, stalls) = (report.orders, report.generator.stalls);
     let share = |part: u64| 100.0 * ratio(part as f64, orders as f64);
-    if let Some(failure) = &report.failure {
-        warnings.push(format!("ended before its time: {failure}"));
-    }
-    if let Some(stopped) = &report.stopped {
-        warnings.push(stopped.clone());
-    }
-    if orders == 0 {
-        warnings.push("no order was sent in the measured time".to_owned());
-    }
     if stalls.late_orders * 100 > orders {
         warnings.push(format!(
-            "{:.1}% of the orders left more than 100 us late: the generator or its window was the limit, not the schedule",
-            share(stalls.late_orders)
+            "{:.1}% of the orders left more than 100 us late, {:.1}% because every client's window was full",
+            share(stalls.late_orders),
+            share(stalls.held_orders)
         ));
     }
     if stalls.gaps_above[1] > 0 {
@@ -299,7 +341,7 @@ fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
     points
 }
 
-fn range(values: &[f64]) -> Range {
+pub(super) fn range(values: &[f64]) -> Range {
     if values.is_empty() {
         return Range::default();
     }

@@ -1,280 +1,407 @@
-//! One or several reports as a self-contained HTML page: tables, and plots as inline SVG. No script, nothing is loaded.
+//! Reports as one self-contained page: verdict, charts, environment, and every figure of the JSON. No script, and nothing is loaded.
 
-use std::error::Error;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use plotters::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::Report;
-use super::table::{duration, grouped};
+use super::chart::{Axis, Line, bars, escape, lines};
+use super::series::SeriesReport;
+use super::table::{duration, grouped, rejected};
+use super::{HostFacts, Report};
+use crate::verdict::Verdict;
 
-const PLOT_SIZE: (u32, u32) = (900, 360);
-const COLORS: [RGBColor; 6] = [
-    RGBColor(31, 119, 180),
-    RGBColor(214, 39, 40),
-    RGBColor(44, 160, 44),
-    RGBColor(148, 103, 189),
-    RGBColor(255, 127, 14),
-    RGBColor(23, 190, 207),
-];
 /// Bars of single clients that still can be told apart.
 const CLIENT_BARS_MAX: usize = 200;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:980px;padding:0 1rem;color:#222}\
-table{border-collapse:collapse;margin:1rem 0;width:100%}th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:right}\
-th:first-child,td:first-child{text-align:left}th{background:#f4f4f4}svg{max-width:100%;height:auto}\
-.warn{background:#fff6e0;border-left:4px solid #e0a000;padding:.4rem .8rem;margin:.4rem 0}.small{color:#666;font-size:13px}";
+const STYLE: &str = include_str!("page.css");
 
-/// The page. Fails only if a plot cannot be drawn.
-pub fn render(reports: &[Report]) -> Result<String, Box<dyn Error>> {
-    let mut page = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
-    write!(
-        page,
-        "<title>Pitlane load test</title><style>{STYLE}</style></head><body><h1>Pitlane load test</h1>"
-    )?;
-    summary(&mut page, reports)?;
-    for report in reports {
-        for warning in &report.warnings {
-            write!(page, "<div class=\"warn\"><b>{}</b>: {}</div>", escape(&report.label), escape(warning))?;
+/// What is shown.
+#[derive(Default)]
+pub struct Page {
+    pub runs: Vec<Report>,
+    pub series: Vec<SeriesReport>,
+    /// Reports of other kinds, as they are printed, with their verdicts.
+    pub texts: Vec<(Verdict, String)>,
+}
+
+/// The page.
+pub fn render(page: &Page) -> Result<String, fmt::Error> {
+    let mut out = String::from(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\"><title>Pitlane load test</title><style>",
+    );
+    out += STYLE;
+    out += "</style></head><body><h1>Pitlane load test</h1>";
+    for run in &page.runs {
+        verdict(&mut out, &run.label, &run.verdict)?;
+    }
+    for series in &page.series {
+        verdict(&mut out, &format!("{} {}", series.kind, series.label), &series.verdict)?;
+    }
+    for (judged, _) in &page.texts {
+        verdict(&mut out, "", judged)?;
+    }
+    if !page.runs.is_empty() {
+        summary(&mut out, &page.runs)?;
+        out += "<div class=\"charts\">";
+        out += &by_percentile(&page.runs);
+        out += &over_time(&page.runs, "Latency over time", |point| point.p99_ns as f64 / 1e3);
+        out += &rate_over_time(&page.runs);
+        for run in page.runs.iter().filter(|run| run.per_client.len() > 1) {
+            out += &per_client(run);
+        }
+        out += "</div>";
+    }
+    for series in &page.series {
+        series_section(&mut out, series)?;
+    }
+    for run in &page.runs {
+        details(&mut out, run)?;
+    }
+    for (_, text) in &page.texts {
+        write!(out, "<pre>{}</pre>", escape(text))?;
+    }
+    for run in &page.runs {
+        environment(&mut out, &run.label, &run.port, &run.port_mode, &run.host)?;
+        every_figure(&mut out, &run.label, run)?;
+    }
+    for series in &page.series {
+        environment(&mut out, &series.kind, &series.port, &series.port_mode, &series.host)?;
+        every_figure(&mut out, &series.kind, series)?;
+    }
+    out += "</body></html>\n";
+    Ok(out)
+}
+
+fn verdict(out: &mut String, label: &str, verdict: &Verdict) -> fmt::Result {
+    let (class, word) = if verdict.valid { ("ok", "VALID") } else { ("bad", "INVALID") };
+    write!(out, "<section class=\"verdict {class}\"><b>{word}</b> {}<ul>", escape(label))?;
+    for reason in &verdict.reasons {
+        write!(out, "<li>{}</li>", escape(&reason.text))?;
+    }
+    for checked in &verdict.requirements {
+        let word = if checked.met { "met" } else { "MISSED" };
+        write!(out, "<li>required {}: <b>{word}</b> ({})</li>", escape(&checked.requirement), checked.value)?;
+    }
+    out.push_str("</ul></section>");
+    Ok(())
+}
+
+fn table(out: &mut String, header: &[&str], rows: &[Vec<String>]) -> fmt::Result {
+    write!(out, "<div class=\"wide\"><table><tr><th>{}</th></tr>", header.join("</th><th>"))?;
+    for row in rows {
+        let cells: Vec<String> = row.iter().map(|cell| escape(cell)).collect();
+        write!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"))?;
+    }
+    out.push_str("</table></div>");
+    Ok(())
+}
+
+fn summary(out: &mut String, runs: &[Report]) -> fmt::Result {
+    let mut rows = Vec::new();
+    let mut times = Vec::new();
+    for run in runs {
+        rows.push(vec![
+            run.label.clone(),
+            run.port.clone(),
+            run.clients.to_string(),
+            grouped(run.orders_per_second),
+            grouped(run.orders as f64),
+            grouped(run.lost as f64),
+            grouped(run.duplicated as f64),
+            rejected(run),
+            format!("{:.3}%", 100.0 * run.success_rate),
+            format!("{:.3}", run.client_spread()),
+        ]);
+        for (name, span) in
+            [("response", &run.latency_ns), ("service", &run.service_ns), ("lag", &run.lag_ns)]
+        {
+            let mut row = vec![format!("{}: {name}", run.label), duration(span.mean)];
+            let shown = [span.median, span.p90, span.p99, span.p99_9, span.p99_99, span.max];
+            row.extend(shown.map(|value| duration(value as f64)));
+            times.push(row);
         }
     }
-    section(&mut page, "Latency by percentile", &latency_plot(reports)?)?;
-    section(&mut page, "Orders per second over time", &timeline_plot(reports)?)?;
-    for report in reports.iter().filter(|report| report.per_client.len() > 1) {
-        let title = format!("Orders per second of each client: {}", escape(&report.label));
-        section(&mut page, &title, &client_plot(report)?)?;
+    table(
+        out,
+        &[
+            "run",
+            "port",
+            "clients",
+            "orders/s",
+            "orders",
+            "lost",
+            "duplicated",
+            "rejected",
+            "success",
+            "client spread",
+        ],
+        &rows,
+    )?;
+    table(out, &["time", "mean", "median", "p90", "p99", "p99.9", "p99.99", "max"], &times)?;
+    let Some(first) = runs.first() else { return Ok(()) };
+    write!(out, "<p class=\"small\">Baseline: {}. Against it:", escape(&first.baseline.what))?;
+    for run in runs {
+        write!(
+            out,
+            " {} {:.1}x the orders/s, {:.5}x the mean latency.",
+            escape(&run.label),
+            run.baseline.orders_per_second_ratio,
+            run.baseline.mean_latency_ratio
+        )?;
     }
-    for report in reports {
-        details(&mut page, report)?;
-    }
-    page += "</body></html>\n";
-    Ok(page)
+    out.push_str("</p>");
+    Ok(())
 }
 
-fn section(page: &mut String, title: &str, svg: &str) -> std::fmt::Result {
-    write!(page, "<h2>{title}</h2>{svg}")
-}
-
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-fn summary(page: &mut String, reports: &[Report]) -> std::fmt::Result {
-    page.push_str(
-        "<table><tr><th>run</th><th>port</th><th>clients</th><th>orders</th><th>lost</th><th>duplicated</th><th>success</th>\
-         <th>orders/s</th><th>per client</th><th>mean</th><th>median</th><th>std dev</th><th>p90</th><th>p99</th><th>p99.9</th>\
-         <th>p99.99</th><th>max</th></tr>",
-    );
-    for report in reports {
-        let range = report.per_client_range;
-        let latency = &report.latency_ns;
-        let cells = [
-            escape(&report.label),
-            escape(&report.port),
-            report.clients.to_string(),
-            grouped(report.orders as f64),
-            grouped(report.lost as f64),
-            grouped(report.duplicated as f64),
-            format!("{:.3}%", 100.0 * report.success_rate),
-            grouped(report.orders_per_second),
-            format!("{} - {}", grouped(range.min), grouped(range.max)),
-            duration(latency.mean),
-            duration(latency.median as f64),
-            duration(latency.stdev),
-            duration(latency.p90 as f64),
-            duration(latency.p99 as f64),
-            duration(latency.p99_9 as f64),
-            duration(latency.p99_99 as f64),
-            duration(latency.max as f64),
-        ];
-        write!(page, "<tr><td>{}</td></tr>", cells.join("</td><td>"))?;
-    }
-    page.push_str("</table>");
-    if let Some(report) = reports.first() {
-        let baseline = &report.baseline;
-        write!(page, "<p class=\"small\">Baseline: {}. Against it: ", escape(&baseline.what))?;
-        let ratios: Vec<String> = reports
-            .iter()
-            .map(|report| {
-                format!(
-                    "{} {:.1}x the orders/s, {:.5}x the mean latency",
-                    escape(&report.label),
-                    report.baseline.orders_per_second_ratio,
-                    report.baseline.mean_latency_ratio
-                )
-            })
-            .collect();
-        write!(page, "{}.</p>", ratios.join("; "))?;
+fn details(out: &mut String, run: &Report) -> fmt::Result {
+    write!(out, "<h2>{}</h2><p>{}, {}. ", escape(&run.label), escape(&run.tool), escape(&run.pace))?;
+    write!(
+        out,
+        "{} threads, {} shards, {:.1} s measured after {:.1} s of warm-up, seed {}.</p>",
+        run.threads, run.shards, run.duration_seconds, run.warmup_seconds, run.mix.seed
+    )?;
+    for warning in &run.warnings {
+        write!(out, "<p class=\"warn\">{}</p>", escape(warning))?;
     }
     Ok(())
 }
 
-fn details(page: &mut String, report: &Report) -> std::fmt::Result {
-    write!(
-        page,
-        "<h2>Run {}</h2><p>{}, {}. ",
-        escape(&report.label),
-        escape(&report.tool),
-        escape(&report.pace)
-    )?;
-    write!(
-        page,
-        "{} threads, {} shards, {:.1} s measured after {:.1} s of warm-up, seed {}. Host: {}.</p><table>",
-        report.threads,
-        report.shards,
-        report.duration_seconds,
-        report.warmup_seconds,
-        report.mix.seed,
-        escape(&report.host.describe())
-    )?;
-    let (transport, stalls) = (&report.transport, &report.generator.stalls);
-    let mut rows: Vec<(String, String)> = vec![
-        ("Executions".into(), grouped(report.executions as f64)),
-        ("Rejected".into(), grouped(report.rejected as f64)),
-        ("Messages per datagram".into(), format!("{:.1}", transport.messages_per_datagram)),
-        ("Messages retransmitted".into(), grouped(transport.retransmitted_messages as f64)),
-        (
-            "Gap requests sent / received".into(),
-            format!("{} / {}", transport.gap_requests_sent, transport.gap_requests_received),
-        ),
-        ("Duplicate datagrams suppressed".into(), grouped(transport.duplicate_datagrams as f64)),
-        ("Receive drops".into(), grouped(transport.receive_drops as f64)),
-        ("Generator's longest pause".into(), duration(stalls.gap_ns_max as f64)),
-        ("Orders that left late".into(), grouped(stalls.late_orders as f64)),
-        ("Unanswered because executed first".into(), grouped(report.answered_by_execution as f64)),
-    ];
-    rows.extend(report.requests.iter().map(|request| {
-        (format!("Requests: {}", escape(&request.kind)), format!("{} sent", grouped(request.sent as f64)))
-    }));
-    rows.extend(report.rejects.iter().map(|reject| {
-        (format!("Rejected: {} ({:#06x})", escape(&reject.reason), reject.code), grouped(reject.count as f64))
-    }));
-    for (what, value) in rows {
-        write!(page, "<tr><td>{what}</td><td>{value}</td></tr>")?;
-    }
-    page.push_str("</table>");
-    Ok(())
+fn microseconds(value: f64) -> String {
+    duration(value * 1e3)
 }
 
 /// Percentiles on an axis that gives each nine the same room.
-fn latency_plot(reports: &[Report]) -> Result<String, Box<dyn Error>> {
+fn by_percentile(runs: &[Report]) -> String {
     let nines = |percentile: f64| -(1.0 - (percentile / 100.0).min(1.0 - 1e-9)).log10();
-    let points: Vec<Vec<(f64, f64)>> = reports
-        .iter()
-        .map(|report| {
-            let inside = report.percentiles.iter().filter(|(percentile, _)| *percentile < 100.0);
-            inside
-                .map(|&(percentile, value)| (nines(percentile), (value as f64 / 1000.0).max(0.001)))
-                .collect()
+    let all: Vec<Line> = (runs.iter())
+        .map(|run| {
+            let inside = run.percentiles.iter().filter(|(percentile, _)| *percentile < 100.0);
+            let point = |&(percentile, value): &(f64, u64)| {
+                let said = format!("p{percentile:.4} {}", duration(value as f64));
+                (nines(percentile), value as f64 / 1e3, said)
+            };
+            Line { name: run.label.clone(), points: inside.map(point).collect() }
         })
         .collect();
-    let x_max = points.iter().flatten().map(|point| point.0).fold(1.0, f64::max);
-    let low = points.iter().flatten().map(|point| point.1).fold(f64::INFINITY, f64::min);
-    let low = if low.is_finite() { low * 0.8 } else { 1.0 };
-    let high = points.iter().flatten().map(|point| point.1).fold(low * 10.0, f64::max) * 1.25;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, PLOT_SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(10)
-            .x_label_area_size(40)
-            .y_label_area_size(80)
-            .build_cartesian_2d(0f64..x_max, (low..high).log_scale())?;
-        chart
-            .configure_mesh()
-            .x_desc("percentile")
-            .y_desc("latency, microseconds")
-            .x_labels(x_max.ceil() as usize + 1)
-            .x_label_formatter(&|x| percentile_label(*x))
-            .y_label_formatter(&|y| format!("{y:.1}"))
-            .draw()?;
-        for (index, (report, series)) in reports.iter().zip(points).enumerate() {
-            let color = COLORS[index % COLORS.len()];
-            chart
-                .draw_series(LineSeries::new(series, color.stroke_width(2)))?
-                .label(report.label.as_str())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    let points = || all.iter().flat_map(|line| &line.points);
+    let count = points().map(|point| point.0).fold(1.0, f64::max).ceil() as u32;
+    let mark = |nine: u32| (f64::from(nine), format!("{}%", 100.0 * (1.0 - 0.1f64.powi(nine as i32))));
+    let x = Axis::marked("percentile", (0..=count).map(mark).collect());
+    let low = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+    let high = points().map(|point| point.1).fold(0.0, f64::max);
+    lines("Latency by percentile", &x, &Axis::log("response", low, high, microseconds), &all)
+}
+
+fn seconds_axis(runs: &[Report]) -> Axis {
+    let last = runs.iter().flat_map(|run| &run.timeline).map(|point| point.seconds).fold(0.0, f64::max);
+    Axis::linear("seconds", last, |at| {
+        format!("{at:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    })
+}
+
+fn over_time(runs: &[Report], title: &str, high: fn(&super::TimelinePoint) -> f64) -> String {
+    let mut all = Vec::new();
+    for run in runs {
+        let line = |name: &str, value: fn(&super::TimelinePoint) -> f64| Line {
+            name: format!("{} {name}", run.label),
+            points: (run.timeline.iter())
+                .map(|point| {
+                    (
+                        point.seconds,
+                        value(point),
+                        format!("{:.2} s {}", point.seconds, microseconds(value(point))),
+                    )
+                })
+                .collect(),
+        };
+        all.push(line("median", |point| point.median_ns as f64 / 1e3));
+        all.push(line("p99", high));
+    }
+    let values =
+        || all.iter().flat_map(|line| &line.points).map(|point| point.1).filter(|value| *value > 0.0);
+    let y = Axis::log(
+        "median and p99 of the response",
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(0.0, f64::max),
+        microseconds,
+    );
+    lines(title, &seconds_axis(runs), &y, &all)
+}
+
+fn rate_over_time(runs: &[Report]) -> String {
+    let all: Vec<Line> = (runs.iter())
+        .map(|run| Line {
+            name: run.label.clone(),
+            points: (run.timeline.iter())
+                .map(|point| {
+                    let rate = point.orders_per_second;
+                    (point.seconds, rate, format!("{:.2} s {} orders/s", point.seconds, grouped(rate)))
+                })
+                .collect(),
+        })
+        .collect();
+    let high = all.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
+    lines("Rate over time", &seconds_axis(runs), &Axis::linear("answered orders/s", high, grouped), &all)
+}
+
+fn per_client(run: &Report) -> String {
+    let high = run.per_client.iter().copied().fold(0.0, f64::max);
+    let shown: Vec<(f64, String)> = (run.per_client_latency.iter().take(CLIENT_BARS_MAX))
+        .map(|client| {
+            let rate = client.orders_per_second;
+            let said = format!(
+                "{}: {} orders/s, median {}",
+                client.user,
+                grouped(rate),
+                duration(client.latency_ns.median as f64)
+            );
+            (rate, said)
+        })
+        .collect();
+    let label = if shown.len() < run.per_client.len() { "client (the first 200)" } else { "client" };
+    let title = format!("Orders per second of each client: {}", run.label);
+    bars(&title, label, &Axis::linear("orders/s", high, grouped), &shown)
+}
+
+fn series_section(out: &mut String, series: &SeriesReport) -> fmt::Result {
+    write!(
+        out,
+        "<h2>{} {}</h2><p>{}</p>",
+        escape(&series.kind),
+        escape(&series.label),
+        escape(&series.summary)
+    )?;
+    let rows: Vec<Vec<String>> = (series.points.iter())
+        .map(|point| {
+            let latency = &point.latency_ns;
+            let mut row = vec![point.name.clone(), grouped(point.orders_per_second)];
+            let shown =
+                [latency.median, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max];
+            row.extend(shown.map(|value| duration(value as f64)));
+            row.push(format!("{:.3}", point.client_spread));
+            row.push(point.efficiency.map_or_else(String::new, |share| format!("{:.1}%", 100.0 * share)));
+            row.push(point.invalid.clone().unwrap_or_default());
+            row
+        })
+        .collect();
+    table(
+        out,
+        &[
+            "",
+            "orders/s",
+            "median",
+            "p90",
+            "p99",
+            "p99.9",
+            "p99.99",
+            "max",
+            "spread",
+            "efficiency",
+            "invalid",
+        ],
+        &rows,
+    )?;
+    out.push_str("<div class=\"charts\">");
+    out.push_str(&series_chart(series));
+    out.push_str("</div>");
+    Ok(())
+}
+
+fn series_chart(series: &SeriesReport) -> String {
+    if series.kind == "scale" {
+        let points = series.points.iter().map(|point| {
+            (
+                f64::from(point.clients),
+                point.orders_per_second,
+                format!("{}: {} orders/s", point.name, grouped(point.orders_per_second)),
+            )
+        });
+        let all = [Line { name: "orders/s".into(), points: points.collect() }];
+        let high = |pick: fn(&(f64, f64, String)) -> f64| all[0].points.iter().map(pick).fold(1.0, f64::max);
+        let x = Axis::log("clients", 1.0, high(|point| point.0), grouped);
+        return lines(
+            "Throughput over clients",
+            &x,
+            &Axis::linear("orders/s", high(|point| point.1), grouped),
+            &all,
+        );
+    }
+    let open = || series.points.iter().filter(|point| point.intended_orders_per_second.is_some());
+    let line = |name: &str, value: fn(&super::Latency) -> u64| {
+        let mut points: Vec<(f64, f64, String)> = open()
+            .map(|point| {
+                let value = value(&point.latency_ns) as f64;
+                (
+                    point.intended_orders_per_second.unwrap_or(0.0),
+                    value / 1e3,
+                    format!("{}: {}", point.name, duration(value)),
+                )
+            })
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { name: name.to_owned(), points }
+    };
+    let all = [
+        line("median", |latency| latency.median),
+        line("p90", |latency| latency.p90),
+        line("p99", |latency| latency.p99),
+        line("p99.9", |latency| latency.p99_9),
+        line("p99.99", |latency| latency.p99_99),
+    ];
+    let values =
+        || all.iter().flat_map(|line| &line.points).map(|point| point.1).filter(|value| *value > 0.0);
+    let high = open().filter_map(|point| point.intended_orders_per_second).fold(0.0, f64::max);
+    let y = Axis::log(
+        "response",
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(0.0, f64::max),
+        microseconds,
+    );
+    lines("Latency over load", &Axis::linear("orders/s", high, grouped), &y, &all)
+}
+
+fn environment(out: &mut String, label: &str, port: &str, mode: &str, host: &HostFacts) -> fmt::Result {
+    write!(out, "<h2>Environment: {}</h2>", escape(label))?;
+    let mut rows = vec![vec!["port".to_owned(), format!("{port}, {mode}")]];
+    rows.extend(host.facts().into_iter().map(|(what, value)| vec![what.to_owned(), value]));
+    table(out, &["", ""], &rows)
+}
+
+/// The whole JSON, a line for each figure: nothing is only in a picture.
+fn every_figure(out: &mut String, label: &str, report: &impl Serialize) -> fmt::Result {
+    write!(out, "<details><summary>Every figure: {}</summary><dl>", escape(label))?;
+    leaves(out, "", &serde_json::to_value(report).map_err(|_| fmt::Error)?)?;
+    out.push_str("</dl></details>");
+    Ok(())
+}
+
+fn leaves(out: &mut String, path: &str, value: &Value) -> fmt::Result {
+    let inside = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match value {
+        Value::Object(fields) => {
+            fields.iter().try_for_each(|(name, field)| leaves(out, &inside(name), field))
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .border_style(BLACK)
-            .draw()?;
-        area.present()?;
-    }
-    Ok(svg)
-}
-
-fn percentile_label(nines: f64) -> String {
-    if nines.fract().abs() > 0.01 {
-        return String::new();
-    }
-    let percent = 100.0 * (1.0 - 10f64.powf(-nines));
-    format!("{percent:.*}%", (nines.round() as usize).saturating_sub(2))
-}
-
-fn timeline_plot(reports: &[Report]) -> Result<String, Box<dyn Error>> {
-    let all = || reports.iter().flat_map(|report| &report.timeline);
-    let x_max = all().map(|point| point.seconds).fold(1.0, f64::max);
-    let y_max = all().map(|point| point.orders_per_second).fold(1.0, f64::max) * 1.1;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, PLOT_SIZE).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(10)
-            .x_label_area_size(40)
-            .y_label_area_size(80)
-            .build_cartesian_2d(0f64..x_max, 0f64..y_max)?;
-        chart
-            .configure_mesh()
-            .x_desc("seconds")
-            .y_desc("answered orders/s")
-            .y_label_formatter(&|y| grouped(*y))
-            .draw()?;
-        for (index, report) in reports.iter().enumerate() {
-            let series = report.timeline.iter().map(|point| (point.seconds, point.orders_per_second));
-            chart.draw_series(LineSeries::new(series, COLORS[index % COLORS.len()].stroke_width(2)))?;
+        Value::Array(items) => {
+            let mut numbered = items.iter().enumerate();
+            numbered.try_for_each(|(index, item)| leaves(out, &inside(&index.to_string()), item))
         }
-        area.present()?;
+        Value::Null => Ok(()),
+        Value::String(text) => write!(out, "<dt>{}</dt><dd>{}</dd>", escape(path), escape(text)),
+        other => write!(out, "<dt>{}</dt><dd>{other}</dd>", escape(path)),
     }
-    Ok(svg)
-}
-
-fn client_plot(report: &Report) -> Result<String, Box<dyn Error>> {
-    let shown = report.per_client.len().min(CLIENT_BARS_MAX);
-    let y_max = report.per_client.iter().copied().fold(1.0, f64::max) * 1.1;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (PLOT_SIZE.0, 240)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(10)
-            .x_label_area_size(40)
-            .y_label_area_size(80)
-            .build_cartesian_2d(0f64..shown as f64, 0f64..y_max)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .x_desc(if shown < report.per_client.len() { "client (the first 200)" } else { "client" })
-            .x_label_formatter(&|x| format!("{:.0}", x + 1.0))
-            .y_label_formatter(&|y| grouped(*y))
-            .draw()?;
-        chart.draw_series(report.per_client.iter().take(shown).enumerate().map(|(index, &rate)| {
-            let left = index as f64;
-            Rectangle::new([(left + 0.1, 0.0), (left + 0.9, rate)], COLORS[0].filled())
-        }))?;
-        area.present()?;
-    }
-    Ok(svg)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::TimelinePoint;
+    use crate::report::series::SeriesPoint;
+    use crate::verdict::{Cause, Reason};
 
-    #[test]
-    fn the_page_holds_every_run_and_loads_nothing() {
-        let report = |label: &str, scale: u64| Report {
+    fn run(label: &str, scale: u64) -> Report {
+        Report {
             label: label.into(),
             per_client: vec![100.0, 120.0],
             percentiles: vec![
@@ -284,24 +411,55 @@ mod tests {
                 (100.0, 10_000 * scale),
             ],
             timeline: vec![
-                TimelinePoint { seconds: 1.0, orders_per_second: 10.0 },
-                TimelinePoint { seconds: 2.0, orders_per_second: 12.0 },
+                TimelinePoint { seconds: 1.0, orders_per_second: 10.0, median_ns: 5, ..Default::default() },
+                TimelinePoint { seconds: 2.0, orders_per_second: 12.0, ..Default::default() },
             ],
             warnings: vec!["a <b> & c".into()],
+            orders: 123_456_789,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_page_holds_every_report_and_loads_nothing() {
+        let mut invalid = run("udp", 2);
+        invalid.verdict =
+            Verdict::of(vec![Reason { cause: Cause::Delivery, text: "3 orders were lost".into() }]);
+        let mut valid = run("xdp & more", 1);
+        valid.verdict.valid = true;
+        let point = |name: &str, rate| SeriesPoint {
+            name: name.into(),
+            clients: 3,
+            intended_orders_per_second: Some(rate),
+            orders_per_second: rate,
             ..Default::default()
         };
-        let page = render(&[report("udp", 2), report("xdp & more", 1)]).unwrap();
-        assert_eq!(page.matches("<svg").count(), 4);
-        assert!(page.contains("xdp &amp; more") && page.contains("a &lt;b&gt; &amp; c"));
-        for loading in ["src=", "<script", "@import", "url("] {
+        let points = vec![point("10%", 10.0), point("50%", 50.0)];
+        let curve = SeriesReport { kind: "curve".into(), points: points.clone(), ..Default::default() };
+        let scale = SeriesReport { kind: "scale".into(), points, ..Default::default() };
+        let texts = vec![(Verdict::default(), "echo <1>".into())];
+        let page = render(&Page { runs: vec![invalid, valid], series: vec![curve, scale], texts }).unwrap();
+        assert_eq!(page.matches("<svg").count(), 5 + 2);
+        assert!(
+            page.contains("xdp &amp; more")
+                && page.contains("a &lt;b&gt; &amp; c")
+                && page.contains("echo &lt;1&gt;")
+        );
+        for loading in ["src=", "<script", "@import", "url(", "http:", "https:"] {
             assert!(!page.contains(loading), "{loading}");
         }
-        assert!(page.contains("99.9%"));
+        let (verdict, first_chart) = (page.find("3 orders were lost").unwrap(), page.find("<svg").unwrap());
+        assert!(verdict < first_chart, "the verdict comes first");
+        assert!(page.contains("99.9%") && page.contains("<dt>orders</dt><dd>123456789</dd>"));
     }
 
     #[test]
     fn an_empty_report_is_still_a_page() {
-        assert!(render(&[Report::default()]).unwrap().ends_with("</html>\n"));
-        assert!(render(&[]).unwrap().ends_with("</html>\n"));
+        assert!(
+            render(&Page { runs: vec![Report::default()], ..Default::default() })
+                .unwrap()
+                .ends_with("</html>\n")
+        );
+        assert!(render(&Page::default()).unwrap().ends_with("</html>\n"));
     }
 }

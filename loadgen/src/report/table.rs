@@ -52,6 +52,7 @@ pub fn render(report: &Report) -> String {
         report.target,
         report.pace
     );
+    text += &report.verdict.describe();
     text += &format!("{}\n{}\n", summary(report), latencies(report));
     text += &format!("{}\n", per_client(report));
     let lines = details(report);
@@ -62,6 +63,46 @@ pub fn render(report: &Report) -> String {
         text += &format!("note: {warning}\n");
     }
     text
+}
+
+/// Several runs beside each other, as ratios to the first.
+pub fn comparison(reports: &[Report]) -> String {
+    let mut comparison = table();
+    comparison.set_header([
+        "run",
+        "verdict",
+        "orders/s",
+        "lost",
+        "rejected",
+        "mean",
+        "median",
+        "p99",
+        "p99.9",
+        "max",
+        "orders/s ratio",
+        "median ratio",
+    ]);
+    let Some(first) = reports.first() else { return String::new() };
+    let ratio =
+        |part: f64, whole: f64| if whole > 0.0 { format!("{:.2}", part / whole) } else { String::new() };
+    for report in reports {
+        let latency = &report.latency_ns;
+        comparison.add_row([
+            Cell::new(&report.label),
+            Cell::new(if report.verdict.valid { "VALID" } else { "INVALID" }),
+            right(grouped(report.orders_per_second)),
+            right(grouped(report.lost as f64)),
+            right(grouped(report.rejected as f64)),
+            right(duration(latency.mean)),
+            right(duration(latency.median as f64)),
+            right(duration(latency.p99 as f64)),
+            right(duration(latency.p99_9 as f64)),
+            right(duration(latency.max as f64)),
+            right(ratio(report.orders_per_second, first.orders_per_second)),
+            right(ratio(latency.median as f64, first.latency_ns.median as f64)),
+        ]);
+    }
+    format!("{comparison}\nratios against the first run\n")
 }
 
 fn summary(report: &Report) -> Table {
@@ -107,10 +148,17 @@ fn latency_cells(latency: &Latency) -> Vec<Cell> {
 
 fn latencies(report: &Report) -> Table {
     let mut latencies = table();
-    latencies.set_header(["latency", "mean", "median", "std dev", "p90", "p99", "p99.9", "p99.99", "max"]);
-    let mut cells = vec![Cell::new("order to first answer")];
-    cells.extend(latency_cells(&report.latency_ns));
-    latencies.add_row(cells);
+    latencies.set_header(["time", "mean", "median", "std dev", "p90", "p99", "p99.9", "p99.99", "max"]);
+    let mut spans = vec![("response", "intended to answered", &report.latency_ns)];
+    if report.window.is_none() {
+        spans.push(("service", "sent to answered", &report.service_ns));
+        spans.push(("lag", "intended to sent", &report.lag_ns));
+    }
+    for (name, what, span) in spans {
+        let mut cells = vec![Cell::new(format!("{name}: {what}"))];
+        cells.extend(latency_cells(span));
+        latencies.add_row(cells);
+    }
     latencies
 }
 
@@ -157,6 +205,7 @@ fn details(report: &Report) -> String {
         grouped(report.executed_quantity as f64),
         grouped(report.answered_by_execution as f64)
     ));
+    lines.push(format!("rejected    {}", rejected(report)));
     let transport = &report.transport;
     lines.push(format!(
         "transport   {:.1} messages/datagram, {} retransmitted, {} gap requests, {} duplicates suppressed, {} receive drops",
@@ -168,13 +217,14 @@ fn details(report: &Report) -> String {
     ));
     let stalls = &report.generator.stalls;
     lines.push(format!(
-        "generator   longest pause {}, pauses above 100 us / 1 ms / 10 ms: {} / {} / {}; {} orders late, at most {}",
+        "generator   longest pause {}, pauses above 100 us / 1 ms / 10 ms: {} / {} / {}; {} orders late, at most {}; trusted up to p{:.3}",
         duration(stalls.gap_ns_max as f64),
         stalls.gaps_above[0],
         stalls.gaps_above[1],
         stalls.gaps_above[2],
         grouped(stalls.late_orders as f64),
-        duration(stalls.lateness_ns_max as f64)
+        duration(stalls.lateness_ns_max as f64),
+        report.generator.trusted_percentile
     ));
     if let Some(intended) = report.intended_orders_per_second {
         lines.push(format!("intended    {} orders/s", grouped(intended)));
@@ -186,6 +236,15 @@ fn details(report: &Report) -> String {
     lines.push(format!("host        {}", report.host.describe()));
     lines.push(format!("seed        {}", report.mix.seed));
     lines.join("\n")
+}
+
+/// How many, and why.
+pub fn rejected(report: &Report) -> String {
+    let reasons: Vec<String> = (report.rejects.iter())
+        .map(|reject| format!("{} {} ({:#06x})", grouped(reject.count as f64), reject.reason, reject.code))
+        .collect();
+    let total = format!("{} ({:.3}%)", grouped(report.rejected as f64), 100.0 * report.rejected_share);
+    if reasons.is_empty() { total } else { format!("{total}: {}", reasons.join(", ")) }
 }
 
 #[cfg(test)]

@@ -106,7 +106,9 @@ impl Machine {
         let mut command = pinned(host, client_core, &self.loadgen);
         command
             .args(words)
-            .args(["--port", kind(port), "--duration", &format!("{seconds}s"), "--quiet", "--json"])
+            .args(["--port", kind(port), "--duration", &format!("{seconds}s"), "--quiet"])
+            // The machine's stalls are in both sides of every ratio: what is judged here is that nothing was lost or refused.
+            .args(["--delivery-only", "--json"])
             .arg(&report);
         command.args(more_of(port, &host.interface));
         let log_path = self.scratch.path.join("loadgen.log");

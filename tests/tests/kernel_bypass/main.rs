@@ -52,6 +52,7 @@ impl Hosts {
         let mut command = self.pair.client.command(binary("pitlane-loadgen"));
         let target = address.to_string();
         command.args(["run", "--target", &target, "--password", PASSWORD, "--port", port, "--quiet"]);
+        command.arg("--delivery-only");
         if port == "xdp" {
             command.args(["--interface", &self.pair.client.interface]);
         }

@@ -3,6 +3,9 @@
 //! Each round: receive, enter the answers into the books, send what may be sent, see to the timers, kick the port. Nothing
 //! blocks and nothing is allocated while orders flow.
 
+mod connect;
+mod stop;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -10,13 +13,13 @@ use crossbeam_utils::CachePadded;
 use netio::idle::{Idle, IdleStrategy};
 use netio::{Endpoint, Port, PortStatistics};
 use streams::ParkingPool;
-use wire::control::Reply;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, SESSION_LENGTH};
 
-use crate::client::{Outcome, State, parse_reply};
+use crate::client::Outcome;
 use crate::clock::Clock;
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::directory::Directory;
+use crate::histograms::{Measurements, Timing};
 use crate::pace::{Pace, Schedule};
 use crate::stalls::Stalls;
 use crate::trader::{Placed, Trader};
@@ -42,9 +45,6 @@ const LOGINS_AT_ONCE: usize = 32;
 
 /// The longest idle wait, so that timers are kept.
 const IDLE_NS_MAX: u64 = 1_000_000;
-
-/// A closed loop that has sent nothing for this long, or for half of its time if that is shorter, has stopped.
-const STOPPED_NS: u64 = 1_000_000_000;
 
 /// How long the clean-up at the end of a run may take.
 const CLEANUP_NS: u64 = 5_000_000_000;
@@ -91,6 +91,11 @@ pub struct Worker<'a, P: Port, C: Clock> {
     answered: u64,
     ready_traders: usize,
     pub stalls: Stalls,
+    measurements: Measurements,
+    /// The schedule was held up by full windows, not by this thread.
+    is_held: bool,
+    /// ... and has not been made up for since.
+    was_held: bool,
     /// Datagrams for no session of ours, or not of the protocol.
     pub strays: u64,
 }
@@ -107,9 +112,12 @@ pub struct Finished {
     pub traders: Vec<Trader>,
     pub port: PortStatistics,
     pub stalls: Stalls,
+    pub measurements: Measurements,
     pub strays: u64,
     pub measure_from_ns: u64,
     pub measure_until_ns: u64,
+    /// Its number of orders was sent.
+    pub ended_by_count: bool,
     /// What kept a closed loop from sending until its time was over.
     pub stopped: Option<String>,
     /// What ended it before its time. What was measured until then is there all the same.
@@ -155,6 +163,9 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             answered: 0,
             ready_traders: 0,
             stalls: Stalls::default(),
+            measurements: Measurements::new(settings.duration_ns),
+            is_held: false,
+            was_held: false,
             strays: 0,
             port,
             idle: Idle::new(IdleStrategy::Yield),
@@ -215,9 +226,11 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             traders: self.traders,
             port: self.port.statistics(),
             stalls: self.stalls,
+            measurements: self.measurements,
             strays: self.strays,
             measure_from_ns: self.measure_from_ns,
             measure_until_ns: self.measure_until_ns,
+            ended_by_count: self.orders_left == 0,
             stopped: self.stopped,
             failure,
         }
@@ -233,11 +246,15 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     /// One round. True if it did something.
     pub fn step(&mut self) -> Result<bool, WorkerError> {
         let now_ns = self.clock.now_ns();
+        let sent_before = self.sent;
         if self.phase == Phase::Running {
-            self.stalls.round(now_ns);
+            if now_ns >= self.measure_from_ns {
+                self.stalls.round(now_ns);
+            }
+            // What is due leaves before anything is received.
+            self.send_what_is_due()?;
         }
         let received = self.receive()?;
-        let sent_before = self.sent;
         match self.phase {
             Phase::Connecting { deadline_ns } => self.connect(now_ns, deadline_ns)?,
             Phase::Waiting => self.wait_for_start(now_ns),
@@ -260,58 +277,68 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     }
 
     fn receive(&mut self) -> Result<usize, WorkerError> {
-        let count = self.idle.poll(&mut self.port)?;
+        // An open loop does not look again and again at an empty port: the next order may be due meanwhile.
+        let count =
+            if self.schedule.is_some() { self.port.receive()? } else { self.idle.poll(&mut self.port)? };
         if count == 0 {
             return Ok(0);
         }
         let now_ns = self.clock.now_ns();
         for index in 0..count {
-            let (peer, payload) = self.port.datagram(index);
-            let Some(name) = payload.first_chunk::<SESSION_LENGTH>() else {
-                self.strays += 1;
-                continue;
-            };
-            if *name == CONTROL_SESSION {
-                let pending = |traders: &[Trader], logins: &[Logins]| {
-                    let mut current = logins.iter().flat_map(|logins| &logins.current);
-                    current.find(|&&at| traders[at as usize].client.is_at(peer)).copied()
-                };
-                let outcome = match parse_reply(payload) {
-                    Some(Reply::Accepted(accepted)) => {
-                        let known = self.directory.find(&accepted.session);
-                        known.or_else(|| pending(&self.traders, &self.logins)).map(|at| {
-                            self.directory.insert(&accepted.session, at);
-                            let client = &mut self.traders[at as usize].client;
-                            (at, client.on_accepted(&accepted, now_ns, &mut self.pool))
-                        })
-                    }
-                    Some(Reply::Rejected { reason }) => pending(&self.traders, &self.logins)
-                        .map(|at| (at, self.traders[at as usize].client.on_rejected(reason))),
-                    Some(Reply::Challenge { cookie }) => pending(&self.traders, &self.logins)
-                        .map(|at| (at, self.traders[at as usize].client.on_challenge(cookie, now_ns))),
-                    _ => None,
-                };
-                match outcome {
-                    Some((at, Outcome::Failed)) => return Err(self.client_error(at)),
-                    Some(_) => {}
-                    None => self.strays += 1,
-                }
-                continue;
-            }
-            let Some(at) = self.directory.find(name) else {
-                self.strays += 1;
-                continue;
-            };
-            let trader = &mut self.traders[at as usize];
-            let in_flight = trader.account.in_flight();
-            let outcome = trader.on_datagram(payload, now_ns, &mut self.pool);
-            self.answered += u64::from(in_flight - trader.account.in_flight());
-            if outcome == Outcome::Failed {
-                return Err(self.client_error(at));
-            }
-            Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+            self.take(index, now_ns)?;
+            // Nor does an order wait until a batch of answers has been entered into the books.
+            self.send_what_is_due()?;
         }
         Ok(count)
+    }
+
+    /// Open loop: sends what is due, whatever else is to be done.
+    #[inline]
+    fn send_what_is_due(&mut self) -> Result<(), WorkerError> {
+        if self.phase == Phase::Running
+            && let Some(schedule) = &self.schedule
+            && !self.is_held
+            && schedule.next_ns() <= self.clock.now_ns()
+        {
+            let sent = self.sent;
+            self.send_due();
+            if self.sent != sent {
+                self.pump_waiting(self.clock.now_ns());
+                self.port.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one datagram of the batch.
+    fn take(&mut self, index: usize, now_ns: u64) -> Result<(), WorkerError> {
+        let (_, payload) = self.port.datagram(index);
+        let Some(name) = payload.first_chunk::<SESSION_LENGTH>() else {
+            self.strays += 1;
+            return Ok(());
+        };
+        if *name == CONTROL_SESSION {
+            return self.take_control(index, now_ns);
+        }
+        let Some(at) = self.directory.find(name) else {
+            self.strays += 1;
+            return Ok(());
+        };
+        let trader = &mut self.traders[at as usize];
+        let in_flight = trader.account.in_flight();
+        let outcome = trader.on_datagram(payload, now_ns, &mut self.pool);
+        let answered = in_flight - trader.account.in_flight();
+        self.answered += u64::from(answered);
+        self.is_held &= answered == 0;
+        for (timing, count) in trader.account.drain_answered() {
+            self.measurements.record(timing, count, now_ns);
+            self.stalls.answered(count);
+        }
+        if outcome == Outcome::Failed {
+            return Err(self.client_error(at));
+        }
+        Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+        Ok(())
     }
 
     #[inline]
@@ -321,62 +348,6 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         }
     }
 
-    fn client_error(&self, at: u32) -> WorkerError {
-        let client = &self.traders[at as usize].client;
-        let reason = match client.state() {
-            State::Failed(failure) => failure.describe(),
-            state => format!("in unexpected state {state:?}"),
-        };
-        WorkerError::Client {
-            user: client.credentials().user(),
-            target: client.peer().remote.to_string(),
-            reason,
-        }
-    }
-
-    /// Starts logins, as many at once as can be told apart. True if nobody waits any more.
-    fn advance_logins(&mut self, now_ns: u64) -> bool {
-        let mut all_done = true;
-        for logins in &mut self.logins {
-            logins.current.retain(|&at| self.traders[at as usize].client.state() == State::LoggingIn);
-            while logins.current.len() < self.logins_at_once
-                && let Some(at) = logins.queue.pop_front()
-            {
-                logins.current.push(at);
-                let client = &mut self.traders[at as usize].client;
-                client.login(now_ns);
-                let peer = *client.peer();
-                // A datagram that does not fit is sent again by the timer.
-                let _ = self.port.send(&peer, |out| client.pack_login(now_ns, out));
-            }
-            all_done &= logins.current.is_empty() && logins.queue.is_empty();
-        }
-        all_done
-    }
-
-    fn connect(&mut self, now_ns: u64, deadline_ns: u64) -> Result<(), WorkerError> {
-        let logged_in = self.advance_logins(now_ns);
-        // What a new session has to say (the query of its number) goes out at once.
-        self.pump_waiting(now_ns);
-        while self.ready_traders < self.traders.len() && self.traders[self.ready_traders].is_ready() {
-            self.ready_traders += 1;
-        }
-        self.gauge.logged_in.store(self.ready_traders as u64, Ordering::Relaxed);
-        if logged_in && self.ready_traders == self.traders.len() {
-            self.phase = Phase::Waiting;
-            self.coordination.ready.fetch_add(1, Ordering::AcqRel);
-        } else if now_ns >= deadline_ns {
-            let client = &self.traders[self.ready_traders.min(self.traders.len() - 1)].client;
-            return Err(WorkerError::Unreachable {
-                user: client.credentials().user(),
-                target: client.peer().remote.to_string(),
-                logins: client.logins_sent,
-                seconds: self.settings.connect_timeout_ns as f64 / 1e9,
-            });
-        }
-        Ok(())
-    }
-
     fn wait_for_start(&mut self, now_ns: u64) {
         self.pump_waiting(now_ns);
         let start_ns = self.coordination.start_ns.load(Ordering::Acquire);
@@ -384,6 +355,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             return;
         }
         self.measure_from_ns = start_ns + self.settings.warmup_ns;
+        self.measurements.start_at(self.measure_from_ns);
         let WorkerSettings { seed, worker, workers, .. } = self.settings;
         self.schedule = match self.settings.pace {
             Pace::Closed { .. } => None,
@@ -401,6 +373,8 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         let over = now_ns >= self.measure_from_ns
             && (now_ns - self.measure_from_ns >= self.settings.duration_ns || self.orders_left == 0);
         if over || self.coordination.stop.load(Ordering::Relaxed) || self.has_stopped_for_good(now_ns) {
+            // What was meant for before the end and is late, leaves late.
+            self.send_due();
             self.end_measurement(now_ns);
             self.phase = Phase::Draining { deadline_ns: now_ns + self.settings.drain_ns };
             return;
@@ -412,45 +386,6 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 self.pump_waiting(now_ns);
             }
         }
-    }
-
-    fn end_measurement(&mut self, now_ns: u64) {
-        self.stopped = self.explain_stop(now_ns);
-        self.measure_until_ns = now_ns + 1;
-        for trader in &mut self.traders {
-            trader.account.measure_until(self.measure_until_ns);
-        }
-    }
-
-    fn has_sent_lately(&self, now_ns: u64) -> bool {
-        let limit_ns = STOPPED_NS.min(self.settings.duration_ns / 2);
-        self.settings.pace.is_open() || self.orders_left == 0 || now_ns - self.sent_at_ns < limit_ns
-    }
-
-    /// No client of a closed loop can ever send again.
-    fn has_stopped_for_good(&self, now_ns: u64) -> bool {
-        !self.has_sent_lately(now_ns)
-            && self.traders.iter().all(|trader| trader.account.obstacle().is_some_and(|it| it.is_final()))
-    }
-
-    /// What keeps a closed loop from sending that has sent nothing for a while.
-    fn explain_stop(&self, now_ns: u64) -> Option<String> {
-        if self.has_sent_lately(now_ns) {
-            return None;
-        }
-        let kept: Vec<(&Trader, String)> =
-            self.traders.iter().filter_map(|trader| Some((trader, trader.obstacle(now_ns)?))).collect();
-        let silent = (now_ns - self.sent_at_ns) as f64 / 1e9;
-        let (count, clients) = (kept.len(), self.traders.len());
-        Some(match kept.first() {
-            Some((trader, obstacle)) => format!(
-                "nothing was sent for the last {silent:.1} s, {count} of {clients} clients cannot: {} because {obstacle}",
-                trader.client.credentials().user()
-            ),
-            None => format!(
-                "nothing was sent for the last {silent:.1} s, although each of {clients} clients could: a fault of the generator"
-            ),
-        })
     }
 
     /// Closed loop: every trader that had an answer sends as much as its window allows.
@@ -473,7 +408,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 let mut placed = 0;
                 while placed < limit
                     && let Some(action) = drawn.take().or_else(|| trader.draw())
-                    && trader.place(action, now_ns) == Placed::Yes
+                    && trader.place(action, now_ns.into()) == Placed::Yes
                 {
                     placed += 1;
                 }
@@ -500,18 +435,31 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     fn send_due(&mut self) {
         let Some(mut schedule) = self.schedule.take() else { return };
         let mut now_ns = self.clock.now_ns();
+        // An order that had to wait for an answer, and those behind it, are late because of the engine.
+        self.was_held |= std::mem::take(&mut self.is_held);
+        let end_ns = self.measure_from_ns.saturating_add(self.settings.duration_ns);
         for count in 1..=ORDERS_PER_ROUND {
             let intended_ns = schedule.next_ns();
             let measured = intended_ns >= self.measure_from_ns;
             if intended_ns > now_ns || (measured && self.orders_left == 0) {
+                self.was_held = false;
+                break;
+            }
+            if intended_ns >= end_ns {
                 break;
             }
             if schedule.is_in_burst() {
                 self.turn = (self.turn + self.traders.len() - 1) % self.traders.len();
             }
-            let Some(at) = self.place_somewhere(intended_ns) else { break };
+            let Some(at) = self.place_somewhere(Timing { intended_ns, sent_ns: now_ns }) else {
+                self.is_held = true;
+                break;
+            };
             schedule.take_due(now_ns);
-            self.stalls.sent(intended_ns, now_ns);
+            if measured {
+                self.stalls.sent(intended_ns, now_ns, self.was_held);
+                self.measurements.lag.record(now_ns - intended_ns, 1);
+            }
             self.sent += 1;
             self.orders_left -= u64::from(measured);
             let unsent = self.traders[at as usize].client.duplex().map_or(0, |duplex| duplex.send.unsent());
@@ -526,11 +474,11 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         self.schedule = Some(schedule);
     }
 
-    fn place_somewhere(&mut self, intended_ns: u64) -> Option<u32> {
+    fn place_somewhere(&mut self, timing: Timing) -> Option<u32> {
         for _ in 0..self.traders.len().min(TRIES_PER_ORDER) {
             let at = self.turn;
             self.turn = (self.turn + 1) % self.traders.len();
-            if self.traders[at].place_next(intended_ns) == Placed::Yes {
+            if self.traders[at].place_next(timing) == Placed::Yes {
                 return Some(at as u32);
             }
         }

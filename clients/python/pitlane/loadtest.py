@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Ten client processes, each sending one order after the other: the classic load test of a trading back end.
 
 Each process is a session of its own that enters an order, waits for the answer and enters the next. Prints orders/s of
 every client and the latency over all. Measures Python as much as the engine: `pitlane-loadgen` measures the engine.
 
-    loadtest.py --address 127.0.0.1:9000 --user CLI --password secret --clients 10 --seconds 10
+    pitlane-loadtest --address 127.0.0.1:9000 --user CLI --password secret --clients 10 --seconds 10
 
 Client number k (from 0) logs in as USER with two digits of k appended: CLI00, CLI01, ...
 """
@@ -16,7 +15,7 @@ import statistics
 import sys
 import time
 
-from pitlane import Session, ouch
+from . import NoAnswer, Session, ouch
 
 
 def client(number, arguments, start, results):
@@ -54,7 +53,7 @@ def _next_user_ref_num(session):
         message = ouch.decode(raw)
         if message.type == "Q":
             return message.next_user_ref_num
-    raise TimeoutError("no answer to the account query")
+    raise NoAnswer("no answer to the account query")
 
 
 def _answer_to(session, user_ref_num, deadline):

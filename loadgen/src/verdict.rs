@@ -1,0 +1,460 @@
+//! Whether a run's figures are to be believed, and whether they are what was required. It measures nothing and excuses nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::histograms::Measurements;
+use crate::parse;
+use crate::report::Report;
+use crate::report::table::{duration, grouped};
+
+/// A shorter warm-up measures caches and connections being filled.
+const WARMUP_NS_MIN: u64 = 100_000_000;
+
+/// The first tenth of the measured time is compared with the rest where there are at least this many steps.
+const COURSE_STEPS_MIN: usize = 20;
+/// Of a closed loop the first tenth has to reach this share of the rest's rate; of an open one, its median may be this much of the rest's.
+const FIRST_TENTH_RATE: f64 = 0.75;
+const FIRST_TENTH_MEDIAN: f64 = 2.0;
+
+/// What a run is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Of the measured orders, 0 to 1.
+    pub rejected_share_max: f64,
+    /// Open loop: the share of the intended rate that has to be answered.
+    pub rate_share_min: f64,
+    /// Open loop: limit for the 99.9th percentile of the lag.
+    pub lag_ns_max: u64,
+    /// The highest percentile that is quoted: own pauses must not reach it.
+    pub quoted_percentile: f64,
+    /// Rate, lag, own pauses and warm-up make nothing invalid: for runs that are not about time.
+    pub delivery_only: bool,
+    pub requirements: Vec<Requirement>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            rejected_share_max: 0.01,
+            rate_share_min: 0.98,
+            lag_ns_max: 1_000_000,
+            quoted_percentile: 99.0,
+            delivery_only: false,
+            requirements: Vec::new(),
+        }
+    }
+}
+
+/// Where a reason for not believing a run lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The run ended before its time, stopped by itself, or measured nothing.
+    Incomplete,
+    /// Orders were lost, duplicated or answered with what is no answer.
+    Delivery,
+    Rejected,
+    /// The rate was not reached, because the engine or what lies between did not keep up.
+    Rate,
+    /// The generator was late, or paused.
+    Generator,
+    WarmUp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    pub cause: Cause,
+    pub text: String,
+}
+
+/// A requirement and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checked {
+    /// As it was written: `p99<20us`.
+    pub requirement: String,
+    /// Nanoseconds, a count, a share or a rate, by what was required.
+    pub value: f64,
+    pub met: bool,
+}
+
+/// The judgement.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Verdict {
+    pub valid: bool,
+    /// Why it is not.
+    pub reasons: Vec<Reason>,
+    pub requirements: Vec<Checked>,
+}
+
+impl Verdict {
+    pub fn of(reasons: Vec<Reason>) -> Self {
+        Verdict { valid: reasons.is_empty(), reasons, requirements: Vec::new() }
+    }
+
+    pub fn is_met(&self) -> bool {
+        self.requirements.iter().all(|checked| checked.met)
+    }
+
+    /// One line, and one more for each reason and requirement.
+    pub fn describe(&self) -> String {
+        let mut text = if self.valid { "VALID\n".to_owned() } else { "INVALID\n".to_owned() };
+        for reason in &self.reasons {
+            text += &format!("  because {}\n", reason.text);
+        }
+        for checked in &self.requirements {
+            let word = if checked.met { "met" } else { "MISSED" };
+            text += &format!("  required {}: {word} ({})\n", checked.requirement, checked.shown());
+        }
+        text
+    }
+}
+
+impl Checked {
+    fn shown(&self) -> String {
+        match self.requirement.parse::<Requirement>() {
+            Ok(Requirement { of: Figure::Time { .. }, .. }) => duration(self.value),
+            _ if self.value.fract() == 0.0 => grouped(self.value),
+            _ => format!("{:.4}", self.value),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Span {
+    Response,
+    Service,
+    Lag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Point {
+    Percentile(f64),
+    Mean,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Figure {
+    Time { span: Span, point: Point },
+    Lost,
+    Duplicated,
+    Rejected,
+    Orders,
+    OrdersPerSecond,
+    Success,
+    RejectedShare,
+    ClientSpread,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+/// `p99<20us`, `lost=0`, `orders_per_second>=100000`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requirement {
+    text: String,
+    of: Figure,
+    relation: Relation,
+    limit: f64,
+}
+
+const EXPECTED: &str = "expected FIGURE, one of < <= = >= >, and a value, such as p99<20us, service.p99.9<1ms, lag.max<5ms, lost=0, \
+                        duplicated=0, rejected=0, rejected_share<0.01, success=1, orders>=1000, orders_per_second>=100000 or client_spread<=1.05";
+
+impl FromStr for Requirement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("`{text}`: {what}; {EXPECTED}");
+        let at = text.find(['<', '>', '=']).ok_or_else(|| wrong("no relation"))?;
+        let (name, rest) = text.split_at(at);
+        let (relation, value) = match rest.as_bytes() {
+            [b'<', b'=', ..] => (Relation::AtMost, &rest[2..]),
+            [b'>', b'=', ..] => (Relation::AtLeast, &rest[2..]),
+            [b'<', ..] => (Relation::Less, &rest[1..]),
+            [b'>', ..] => (Relation::More, &rest[1..]),
+            _ => (Relation::Equal, &rest[1..]),
+        };
+        let of = figure(name.trim()).ok_or_else(|| wrong("no such figure"))?;
+        let value = value.trim();
+        let limit = match of {
+            Figure::Time { .. } => parse::duration(value).map_err(|problem| wrong(&problem))? as f64,
+            _ => value.parse::<f64>().map_err(|_| wrong(&format!("`{value}` is no number")))?,
+        };
+        if !limit.is_finite() {
+            return Err(wrong("the value is not finite"));
+        }
+        Ok(Requirement { text: text.to_owned(), of, relation, limit })
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn figure(name: &str) -> Option<Figure> {
+    Some(match name {
+        "lost" => Figure::Lost,
+        "duplicated" => Figure::Duplicated,
+        "rejected" => Figure::Rejected,
+        "orders" => Figure::Orders,
+        "orders_per_second" => Figure::OrdersPerSecond,
+        "success" => Figure::Success,
+        "rejected_share" => Figure::RejectedShare,
+        "client_spread" => Figure::ClientSpread,
+        _ => {
+            let (span, point) = match name.split_once('.') {
+                Some(("service", point)) => (Span::Service, point),
+                Some(("lag", point)) => (Span::Lag, point),
+                Some(("response", point)) => (Span::Response, point),
+                _ => (Span::Response, name),
+            };
+            let point = match point {
+                "mean" => Point::Mean,
+                "max" => Point::Max,
+                "median" => Point::Percentile(50.0),
+                _ => Point::Percentile(
+                    point.strip_prefix('p')?.parse().ok().filter(|p| (0.0..=100.0).contains(p))?,
+                ),
+            };
+            Figure::Time { span, point }
+        }
+    })
+}
+
+/// The three histograms of a run.
+pub struct Times<'a> {
+    pub response: &'a Histogram<u64>,
+    pub service: &'a Histogram<u64>,
+    pub lag: &'a Histogram<u64>,
+}
+
+impl<'a> Times<'a> {
+    pub fn of(measurements: &'a mut Measurements) -> Self {
+        let Measurements { response, service, lag, .. } = measurements;
+        Times { response: response.histogram(), service: service.histogram(), lag: lag.histogram() }
+    }
+}
+
+impl Requirement {
+    /// The percentile of the response that it quotes, if it does.
+    fn quotes(&self) -> Option<f64> {
+        match self.of {
+            Figure::Time { span: Span::Response | Span::Service, point: Point::Percentile(percentile) } => {
+                Some(percentile)
+            }
+            _ => None,
+        }
+    }
+
+    fn check(&self, report: &Report, times: &Times<'_>) -> Checked {
+        let value = match self.of {
+            Figure::Time { span, point } => {
+                let histogram = match span {
+                    Span::Response => times.response,
+                    Span::Service => times.service,
+                    Span::Lag => times.lag,
+                };
+                match point {
+                    Point::Percentile(percentile) => histogram.value_at_quantile(percentile / 100.0) as f64,
+                    Point::Mean => histogram.mean(),
+                    Point::Max => histogram.max() as f64,
+                }
+            }
+            Figure::Lost => report.lost as f64,
+            Figure::Duplicated => report.duplicated as f64,
+            Figure::Rejected => report.rejected as f64,
+            Figure::Orders => report.orders as f64,
+            Figure::OrdersPerSecond => report.orders_per_second,
+            Figure::Success => report.success_rate,
+            Figure::RejectedShare => report.rejected_share,
+            Figure::ClientSpread => report.client_spread(),
+        };
+        let met = match self.relation {
+            Relation::Less => value < self.limit,
+            Relation::AtMost => value <= self.limit,
+            Relation::Equal => value == self.limit,
+            Relation::AtLeast => value >= self.limit,
+            Relation::More => value > self.limit,
+        };
+        // A percentile of nothing meets nothing.
+        let met = met && !(matches!(self.of, Figure::Time { .. }) && times.response.is_empty());
+        Checked { requirement: self.text.clone(), value, met }
+    }
+}
+
+/// Judges a run.
+pub fn judge(report: &Report, times: &Times<'_>, limits: &Limits) -> Verdict {
+    let mut reasons = Vec::new();
+    incomplete(report, &mut reasons);
+    delivery(report, limits, &mut reasons);
+    if !limits.delivery_only {
+        rate(report, limits, &mut reasons);
+    }
+    if !limits.delivery_only && report.orders > 0 {
+        generator(report, times, limits, &mut reasons);
+        warm_up(report, &mut reasons);
+    }
+    let requirements = limits.requirements.iter().map(|it| it.check(report, times)).collect();
+    Verdict { requirements, ..Verdict::of(reasons) }
+}
+
+fn incomplete(report: &Report, reasons: &mut Vec<Reason>) {
+    let mut say = |text: String| reasons.push(Reason { cause: Cause::Incomplete, text });
+    if let Some(failure) = &report.failure {
+        say(format!("it ended before its time: {failure}"));
+    }
+    if let Some(stopped) = &report.stopped {
+        say(stopped.clone());
+    }
+    for agent in &report.agents {
+        if let Some(failure) = &agent.failure {
+            say(format!("agent {} brought no result: {failure}", agent.address));
+        }
+    }
+    if report.interrupted {
+        say("it was interrupted before its time was over".into());
+    }
+    if report.orders == 0 {
+        say("no order was measured".into());
+    } else if report.answered == 0 {
+        say("no measured order was answered".into());
+    }
+}
+
+fn delivery(report: &Report, limits: &Limits, reasons: &mut Vec<Reason>) {
+    let mut say = |cause, text: String| reasons.push(Reason { cause, text });
+    let lost = report.lost + report.outside_measurement.warmup_lost;
+    if lost > 0 {
+        say(Cause::Delivery, format!("{} orders were lost", grouped(lost as f64)));
+    }
+    if report.duplicated > 0 {
+        say(Cause::Delivery, format!("{} answers came twice", grouped(report.duplicated as f64)));
+    }
+    if report.unknown_answers > 0 {
+        let count = grouped(report.unknown_answers as f64);
+        say(Cause::Delivery, format!("{count} answers were about orders that were never sent"));
+    }
+    if report.generator.malformed_messages > 0 {
+        let count = grouped(report.generator.malformed_messages as f64);
+        say(Cause::Delivery, format!("{count} messages could not be decoded"));
+    }
+    if report.rejected_share > limits.rejected_share_max {
+        say(
+            Cause::Rejected,
+            format!(
+                "{:.2}% of the orders were rejected (at most {:.2}%)",
+                100.0 * report.rejected_share,
+                100.0 * limits.rejected_share_max
+            ),
+        );
+    }
+}
+
+fn rate(report: &Report, limits: &Limits, reasons: &mut Vec<Reason>) {
+    let Some(intended) = report.intended_orders_per_second else { return };
+    let share = report.orders_per_second / intended.max(f64::MIN_POSITIVE);
+    if share < limits.rate_share_min && !report.ended_by_count {
+        reasons.push(Reason {
+            cause: Cause::Rate,
+            text: format!(
+                "{} of {} orders/s were reached, {:.1}% (at least {:.1}%)",
+                grouped(report.orders_per_second),
+                grouped(intended),
+                100.0 * share,
+                100.0 * limits.rate_share_min
+            ),
+        });
+    }
+}
+
+fn generator(report: &Report, times: &Times<'_>, limits: &Limits, reasons: &mut Vec<Reason>) {
+    let stalls = &report.generator.stalls;
+    let lag_ns = times.lag.value_at_quantile(0.999);
+    if lag_ns > limits.lag_ns_max {
+        let held = stalls.held_orders * 2 > stalls.late_orders;
+        let (cause, who) = if held {
+            (Cause::Rate, "orders waited for room in every client's window, lag")
+        } else {
+            (Cause::Generator, "the generator was late, lag")
+        };
+        reasons.push(Reason {
+            cause,
+            text: format!(
+                "{who} p99.9 {} (at most {})",
+                duration(lag_ns as f64),
+                duration(limits.lag_ns_max as f64)
+            ),
+        });
+    }
+    let quoted = limits.requirements.iter().filter_map(Requirement::quotes).fold(0.0, f64::max);
+    let quoted = quoted.max(limits.quoted_percentile);
+    let trusted = report.generator.trusted_percentile;
+    if trusted < quoted {
+        reasons.push(Reason {
+            cause: Cause::Generator,
+            text: format!(
+                "the generator's own pauses and lateness touched {:.3}% of the orders: nothing above p{trusted:.3} is the engine's, and \
+                 p{quoted} is quoted",
+                100.0 - trusted
+            ),
+        });
+    }
+}
+
+fn warm_up(report: &Report, reasons: &mut Vec<Reason>) {
+    let mut say = |text: String| reasons.push(Reason { cause: Cause::WarmUp, text });
+    let warmup = report.warmup_seconds;
+    if warmup * 1e9 < WARMUP_NS_MIN as f64 {
+        say(format!(
+            "the warm-up of {warmup} s is too short: expected at least {} ms",
+            WARMUP_NS_MIN / 1_000_000
+        ));
+        return;
+    }
+    if report.timeline.len() < COURSE_STEPS_MIN || report.ended_by_count {
+        return;
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    };
+    let (first, rest) = report.timeline.split_at(report.timeline.len() / 10);
+    let rates = |points: &[crate::report::TimelinePoint]| {
+        median(points.iter().map(|it| it.orders_per_second).collect())
+    };
+    let times = |points: &[crate::report::TimelinePoint]| {
+        median(points.iter().map(|it| it.median_ns as f64).collect())
+    };
+    if report.window.is_some() && rates(first) < FIRST_TENTH_RATE * rates(rest) {
+        say(format!(
+            "the warm-up of {warmup} s was too short: the first tenth reached {} orders/s, the rest {}",
+            grouped(rates(first)),
+            grouped(rates(rest))
+        ));
+    } else if report.window.is_none() && times(first) > FIRST_TENTH_MEDIAN * times(rest) {
+        say(format!(
+            "the warm-up of {warmup} s was too short: the median was {} in the first tenth, {} in the rest",
+            duration(times(first)),
+            duration(times(rest))
+        ));
+    }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 
 use engine::log::{
     self, AppendError, Durability, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage,
-    StorageError, Tail,
+    StorageError, Tail, inspect, reader::segments,
 };
 
 /// A directory of its own, removed when the test is over.
@@ -143,6 +143,145 @@ fn only_one_process_can_write_and_the_lock_ends_with_it() {
     assert!(matches!(second, Err(StorageError::Locked { .. })), "{second:?}");
     journal.close().unwrap();
     assert!(!FileStorage::is_in_use(&directory.0, 3));
+}
+
+#[test]
+fn a_lock_file_that_is_removed_lets_nobody_in() {
+    let directory = Directory::new("lock-file");
+    let (journal, _) = open(&directory, settings(Durability::Process));
+    std::fs::remove_file(directory.0.join("journal-003.lock")).unwrap();
+    assert!(FileStorage::is_in_use(&directory.0, 3));
+    let second = FileStorage::open(&directory.0, 3, Durability::Process);
+    assert!(matches!(second, Err(StorageError::Locked { .. })), "{second:?}");
+    journal.close().unwrap();
+}
+
+#[test]
+fn nobody_else_reads_a_journal() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = Directory::new("modes");
+    let older = directory.0.join("snapshot-003-00000000000000000001.snap");
+    std::fs::write(&older, b"of a version before").unwrap();
+    std::fs::set_permissions(&older, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (journal, _) = open(&directory, settings(Durability::Process));
+    FileStorage::open(&directory.0.join("new"), 3, Durability::Process).unwrap();
+    journal.close().unwrap();
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut files = 0;
+    for entry in std::fs::read_dir(&directory.0).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            files += 1;
+            assert_eq!(mode(path.clone()), 0o600, "{}", path.display());
+        }
+    }
+    assert!(files >= 3, "{files}");
+    assert_eq!(mode(directory.0.join("new")), 0o700);
+}
+
+/// What is acknowledged after this is lost for everybody who reads the journal.
+#[test]
+fn a_directory_or_segment_deleted_while_running_ends_the_journal() {
+    type Deed = fn(&Directory);
+    let deeds: [(&str, Deed); 3] = [
+        ("removed", |directory| std::fs::remove_dir_all(&directory.0).unwrap()),
+        ("replaced", |directory| {
+            std::fs::remove_dir_all(&directory.0).unwrap();
+            std::fs::create_dir(&directory.0).unwrap();
+        }),
+        ("segment", |directory| {
+            std::fs::remove_file(directory.0.join("journal-003-0000000000.seg")).unwrap()
+        }),
+    ];
+    for durability in [Durability::Process, Durability::Disk] {
+        for (name, deed) in deeds {
+            let directory = Directory::new(&format!("deleted-{name}-{durability:?}"));
+            let (mut journal, _) = open(&directory, settings(durability));
+            journal.writer.append(1, 1, b"order").unwrap();
+            deed(&directory);
+            let begin = Instant::now();
+            while journal.writer.progress().failure().is_none() {
+                assert!(begin.elapsed() < Duration::from_secs(60), "{name}: not noticed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let failure = journal.writer.append(1, 2, b"order").unwrap_err();
+            assert!(failure.to_string().contains("has been removed or replaced"), "{failure}");
+        }
+    }
+}
+
+/// A journal of `used` segments whose end is spoiled is refused, by whoever reads it.
+fn refused_once(name: &str, used: usize, spoil: impl Fn(&Directory, &[PathBuf])) {
+    let directory = Directory::new(&format!("end-{name}"));
+    let (mut journal, _) = open(&directory, settings(Durability::Process));
+    let in_use = || {
+        let segments = segments(&FileStorage::read_only(&directory.0), 3).unwrap();
+        segments.iter().filter(|segment| segment.valid().is_some()).count()
+    };
+    let mut number = 0;
+    while in_use() < used {
+        number += 1;
+        journal.writer.append(1, number, &payload(number)).unwrap();
+    }
+    for _ in 0..5 {
+        number += 1;
+        journal.writer.append(1, number, &payload(number)).unwrap();
+    }
+    let storage = FileStorage::read_only(&directory.0);
+    while segments(&storage, 3).unwrap().len() <= used {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    journal.close().unwrap();
+    let files: Vec<PathBuf> =
+        segments(&storage, 3).unwrap().iter().map(|segment| directory.0.join(&segment.name)).collect();
+    spoil(&directory, &files);
+    let mut read = 0;
+    let error = Reader::open(storage.clone(), 3, Lsn(1)).and_then(|mut reader| {
+        while reader.next()?.is_some() {
+            read += 1;
+        }
+        Ok(())
+    });
+    assert!(matches!(error, Err(JournalError::Damaged { .. })), "{name}: {error:?}, {read} of {number} read");
+    let report = inspect::verify(&storage, 3, false).unwrap();
+    assert!(!report.is_whole(), "{name}: {:?}", report.verdict);
+}
+
+#[test]
+fn an_end_that_is_gone_is_damage_and_not_an_end() {
+    let truncate = |file: &PathBuf| std::fs::write(file, b"").unwrap();
+    let remove = |file: &PathBuf| std::fs::remove_file(file).unwrap();
+    refused_once("truncated", 3, |_, files| truncate(&files[2]));
+    refused_once("truncated-with-the-ready-ones", 3, |_, files| files[2..].iter().for_each(truncate));
+    refused_once("deleted-with-the-ready-ones", 3, |_, files| files[2..].iter().for_each(remove));
+    refused_once("zeroed", 3, |_, files| std::fs::write(&files[2], vec![0; 64 << 10]).unwrap());
+    refused_once("only-one-truncated", 1, |_, files| truncate(&files[0]));
+}
+
+/// A restart right after a seal leaves no moment in which the next segment is missing.
+#[test]
+fn a_journal_that_ends_with_a_seal_goes_on() {
+    let directory = Directory::new("sealed");
+    let (mut journal, _) = open(&directory, settings(Durability::Process));
+    for number in 1..=2000 {
+        journal.writer.append(1, number, &payload(number)).unwrap();
+    }
+    journal.close().unwrap();
+    // The last one used, as if nothing had come to it yet.
+    let storage = FileStorage::read_only(&directory.0);
+    let segments = segments(&storage, 3).unwrap();
+    let last = segments.iter().rfind(|segment| segment.valid().is_some()).unwrap();
+    let path = directory.0.join(&last.name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let unused = std::fs::read(directory.0.join(&segments.last().unwrap().name)).unwrap();
+    bytes.copy_from_slice(&unused);
+    std::fs::write(&path, bytes).unwrap();
+    for _ in 0..2 {
+        let (mut journal, records) = open(&directory, settings(Durability::Process));
+        journal.writer.append(1, 0, b"more").unwrap();
+        assert!(records.len() > 100);
+        journal.close().unwrap();
+    }
 }
 
 #[test]

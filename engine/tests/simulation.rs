@@ -4,7 +4,7 @@
 //! `PITLANE_SEED=n` runs that seed alone; `PITLANE_SEEDS=n` that many.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // Tests print what they covered.
 
-use engine::simulation::{Broken, Options, Report, run};
+use engine::simulation::{Broken, Hazards, Options, Report, run};
 use netio::random::{fresh_seed, seed_from_environment};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ fn no_seed_breaks_a_rule() {
     let mut sum = Report::default();
     let (mut runs, mut refused) = (0, 0);
     for seed in seeds {
-        let report =
-            run(Options { seed, steps: STEPS, broken: None }).unwrap_or_else(|what| panic!("{what}"));
+        let report = run(Options { seed, steps: STEPS, allowed: Hazards::ALL, broken: None })
+            .unwrap_or_else(|what| panic!("{what}"));
         runs += 1;
         refused += u64::from(report.refused);
         sum.records += report.records;
@@ -47,6 +47,9 @@ fn no_seed_breaks_a_rule() {
         sum.power_losses += report.power_losses;
         sum.client_crashes += report.client_crashes;
         sum.torn_tails += report.torn_tails;
+        sum.replays += report.replays;
+        sum.clock_steps += report.clock_steps;
+        sum.refused_by_tables += report.refused_by_tables;
         if began.elapsed() > SWEEP_MAX {
             break;
         }
@@ -57,6 +60,7 @@ fn no_seed_breaks_a_rule() {
         assert!(runs >= 10, "only {runs} seeds in {SWEEP_MAX:?}");
         assert!(sum.executions > runs && sum.engine_crashes > runs && sum.client_crashes > 0, "{sum:?}");
         assert!(sum.power_losses > 0 && sum.torn_tails > 0, "{sum:?}");
+        assert!(sum.replays > 0 && sum.clock_steps > 0 && sum.refused_by_tables > 0, "{sum:?}");
     }
 }
 
@@ -64,7 +68,8 @@ fn no_seed_breaks_a_rule() {
 #[test]
 fn a_late_answer_to_an_earlier_login_is_no_violation() {
     for seed in [782_789, 794_289] {
-        run(Options { seed, steps: STEPS, broken: None }).unwrap_or_else(|what| panic!("{what}"));
+        run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None })
+            .unwrap_or_else(|what| panic!("{what}"));
     }
 }
 
@@ -73,7 +78,7 @@ fn a_late_answer_to_an_earlier_login_is_no_violation() {
 #[test]
 fn damage_to_the_newest_records_is_called_that() {
     for seed in [2_014_737, 2_046_160] {
-        let report = run(Options { seed, steps: STEPS, broken: None });
+        let report = run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None });
         assert!(report.clone().is_ok_and(|report| report.tail_damaged), "{report:?}");
     }
 }
@@ -81,7 +86,7 @@ fn damage_to_the_newest_records_is_called_that() {
 #[test]
 fn a_seed_gives_the_same_run_every_time() {
     for seed in [1, 2, 3] {
-        let once = || run(Options { seed, steps: 300, broken: None });
+        let once = || run(Options { seed, steps: 300, allowed: Hazards::ALL, broken: None });
         assert_eq!(once(), once(), "seed {seed}");
     }
 }
@@ -90,7 +95,9 @@ fn catches(broken: Broken) {
     let first = seed_from_environment().unwrap_or_else(fresh_seed);
     println!("seeds from {first} on");
     for seed in first..first + SEEDS_TO_CATCH {
-        if let Err(violation) = run(Options { seed, steps: STEPS, broken: Some(broken) }) {
+        if let Err(violation) =
+            run(Options { seed, steps: STEPS, allowed: Hazards::ALL, broken: Some(broken) })
+        {
             println!("{violation}");
             return;
         }
@@ -116,4 +123,14 @@ fn a_recovery_that_forgets_sequences_is_caught() {
 #[test]
 fn an_engine_without_duplicate_suppression_is_caught() {
     catches(Broken::DropDedupe);
+}
+
+#[test]
+fn a_deep_replay_that_is_not_gated_is_caught() {
+    catches(Broken::UngatedReplay);
+}
+
+#[test]
+fn a_clock_that_stands_still_when_it_is_set_back_is_caught() {
+    catches(Broken::FrozenClock);
 }

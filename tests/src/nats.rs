@@ -110,6 +110,12 @@ impl Server {
         Ok(messages)
     }
 
+    /// Puts a message of somebody else's into a stream, and returns where it is.
+    pub fn publish(&self, subject: &str) -> io::Result<u64> {
+        let taken = self.connect()?.request(subject, &json!({}))?;
+        taken.pointer("/seq").and_then(Value::as_u64).ok_or_else(|| io::Error::other(taken.to_string()))
+    }
+
     /// Removes all messages of a stream, which keeps counting.
     pub fn purge(&self, stream: &str) -> io::Result<()> {
         self.connect()?.request(&format!("$JS.API.STREAM.PURGE.{stream}"), &json!({})).map(|_| ())

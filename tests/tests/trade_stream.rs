@@ -409,6 +409,35 @@ fn a_stream_that_does_not_fit_the_journal_is_not_continued() {
     assert!(!success && said.contains("did not take anything"), "{said}");
 }
 
+/// Messages are sent without waiting for each other: one that is refused must take all behind it along.
+#[test]
+fn nothing_is_stored_behind_a_foreign_message() {
+    let settings = Settings { durability: "process", ..Settings::default() };
+    let Some(place) = Place::new("trade stream and foreign messages", settings) else { return };
+    let engine = place.engine();
+    let mut traders = Traders::new(&engine, seed());
+    traders.turn();
+    let mut publisher = place.publisher();
+    let deadline = Instant::now() + PATIENCE;
+    while place.server.count(STREAM).expect("a count") == 0 {
+        assert!(Instant::now() < deadline, "{}", place.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (stop, executions) = (AtomicBool::new(false), AtomicU64::new(0));
+    let foreign = std::thread::scope(|scope| {
+        let trading = scope.spawn(|| traders.trade(&stop, &executions));
+        std::thread::sleep(Duration::from_millis(200));
+        let foreign = place.server.publish("pitlane.0.trades.AAPL").expect("taken");
+        let ended = publisher.wait(PATIENCE).expect("the publisher ends");
+        assert_eq!(ended.code(), Some(1), "{}", place.said());
+        stop.store(true, Ordering::Release);
+        drop(trading.join());
+        foreign
+    });
+    assert!(place.said().contains("is not of this publisher"), "{}", place.said());
+    assert_eq!(place.server.count(STREAM).expect("a count"), foreign, "it is the last one");
+}
+
 #[test]
 fn records_that_retention_removed_are_named() {
     let settings = Settings { durability: "process", ..Settings::default() }.with(

@@ -44,6 +44,11 @@ const COUNTERS: &[Metric] = &[
     ("replays", "Gap requests older than the resend window", |r| r.ingress.replays),
     ("journal_records", "Journal records written", |r| r.last_record),
     ("journal_releasable", "Last journal record whose replies may leave", |r| r.releasable_record),
+    ("clock_steps", "Times that the machine's clock was set by more than a second", |r| r.clock.steps),
+    ("pauses", "Times that the shard's thread did not look at its port for more than a millisecond", |r| {
+        r.clock.pauses
+    }),
+    ("paused_nanoseconds", "How long it did not, in all", |r| r.clock.paused_ns),
     ("feed_messages", "Market data messages published", |r| r.feed.messages),
     ("feed_datagrams", "Market data datagrams packed; each goes to every receiver", |r| r.feed.datagrams),
     ("feed_port_full", "Market data put off because the transmit queue was full", |r| r.feed.port_full),
@@ -75,6 +80,10 @@ const GAUGES: &[Metric] = &[
     ("logins_waiting", "Logins whose passwords are being checked", |r| r.logins_waiting),
     ("resting_orders", "Orders resting in the books", |r| r.resting_orders),
     ("replies_waiting", "Replies that wait for the disk", |r| r.waiting),
+    ("clock_ahead_nanoseconds", "How far timestamps are ahead of the machine's clock", |r| r.clock.ahead_ns),
+    ("pause_longest_nanoseconds", "Longest time between two looks at the port, since the start", |r| {
+        r.clock.pause_longest_ns
+    }),
 ];
 
 /// Ready once every shard has published a report.

@@ -3,6 +3,7 @@
 use super::ConfigArgs;
 use clap::Args;
 use engine::assembly::{Outcome, against};
+use engine::clock::{ClockFigures, NOTABLE_NS};
 use engine::config::{Config, check_machine};
 use engine::start::Engine;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -39,15 +40,38 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
         accounts = config.expanded_accounts().len(),
         "ready"
     );
+    let mut clock_steps = vec![0; engine.reports().len()];
     while !told_to_stop.load(Ordering::Acquire) && !engine.is_stopping() {
         if hung_up.swap(false, Ordering::AcqRel) {
             tracing::info!("SIGHUP: the configuration is read at the start only; nothing changes");
         }
         std::thread::sleep(SIGNAL_POLL);
+        report_clock_steps(&engine, &mut clock_steps);
     }
     tracing::info!("stopping");
     engine.stop()?;
     Ok(())
+}
+
+/// Says when the machine's clock was set: the shards' threads, which notice it, do not log.
+fn report_clock_steps(engine: &Engine, known: &mut [u64]) {
+    for (shard, (report, known)) in engine.reports().iter().zip(known).enumerate() {
+        let ClockFigures { steps, last_step_ns, ahead_ns, .. } = report.read().clock;
+        if std::mem::replace(known, steps) == steps {
+            continue;
+        }
+        let (by_ms, ahead_ms) = (last_step_ns / 1_000_000, ahead_ns / 1_000_000);
+        if ahead_ns > NOTABLE_NS {
+            tracing::warn!(
+                shard,
+                by_ms,
+                ahead_ms,
+                "the machine's clock was set back: timestamps go on, a twelfth slower, until it has caught up"
+            );
+        } else {
+            tracing::warn!(shard, by_ms, "the machine's clock was set: timestamps follow it");
+        }
+    }
 }
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! `pitlane sim`: the deterministic simulation, for long sweeps and to repeat a failure. The rules it checks are `engine::simulation`'s.
 
 use clap::Args;
-use engine::simulation::{Broken, Options, Report, Violation, run};
+use engine::simulation::{Broken, Hazard, Hazards, Options, Report, Violation, run};
 use netio::random::fresh_seed;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -26,7 +26,10 @@ pub struct SimArgs {
     /// Seeds simulated at the same time; as many as there are processors, unless given. What is reported does not depend on it.
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
-    /// A deliberate defect: skip-crc, acknowledge-before-append, forget-sequence or drop-dedupe.
+    /// Leave these out, to see what a failure needs: replays, clock, tables.
+    #[arg(long, value_name = "HAZARDS", value_delimiter = ',')]
+    without: Vec<Hazard>,
+    /// A deliberate defect: skip-crc, acknowledge-before-append, forget-sequence, drop-dedupe, ungated-replay or frozen-clock.
     #[arg(long = "break", value_name = "VARIANT")]
     broken: Option<Broken>,
 }
@@ -44,6 +47,9 @@ struct Sum {
     torn_tails: u64,
     refused: u64,
     tails_damaged: u64,
+    replays: u64,
+    clock_steps: u64,
+    refused_by_tables: u64,
     failed: Vec<u64>,
 }
 
@@ -64,6 +70,9 @@ impl Sum {
         self.torn_tails += report.torn_tails;
         self.refused += u64::from(report.refused);
         self.tails_damaged += u64::from(report.tail_damaged);
+        self.replays += report.replays;
+        self.clock_steps += report.clock_steps;
+        self.refused_by_tables += report.refused_by_tables;
     }
 }
 
@@ -95,12 +104,14 @@ pub fn execute(args: &SimArgs) -> anyhow::Result<()> {
         }
         sum
     });
-    let Sum { runs, records, executions, crashes, power_losses, torn_tails, refused, tails_damaged, failed } =
+    let Sum { runs, records, executions, crashes, power_losses, torn_tails, refused, tails_damaged, .. } =
         sum;
+    let Sum { replays, clock_steps, refused_by_tables, failed, .. } = &sum;
     eprintln!(
         "{runs} seeds of {} steps in {:.1} s: {records} records, {executions} executions, {crashes} engine crashes \
-         ({power_losses} with loss of power), {torn_tails} torn tails; {refused} runs ended by a refusal to start on a \
-         damaged disk, {tails_damaged} by damage to the newest records",
+         ({power_losses} with loss of power), {torn_tails} torn tails, {replays} deep replays, {clock_steps} clock steps, \
+         {refused_by_tables} orders and logins refused by full tables; {refused} runs ended by a refusal to start on a damaged \
+         disk, {tails_damaged} by damage to the newest records",
         args.steps,
         began.elapsed().as_secs_f64()
     );
@@ -122,7 +133,8 @@ fn simulate(args: &SimArgs, first: u64, next: &AtomicU64, outcomes: &Sender<(u64
             return;
         }
         let seed = first.wrapping_add(place);
-        let run = || run(Options { seed, steps: args.steps, broken: args.broken });
+        let allowed = Hazards::without(&args.without);
+        let run = || run(Options { seed, steps: args.steps, allowed, broken: args.broken });
         // In a thread with the seed's name: a panic, which ends a release build, says which one it was.
         let outcome = thread::scope(|scope| {
             let thread = thread::Builder::new().name(format!("seed {seed}")).spawn_scoped(scope, run);

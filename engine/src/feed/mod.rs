@@ -18,7 +18,7 @@ pub mod books;
 pub mod receive;
 pub mod send;
 
-pub use send::{Feed, FeedCounters, FeedThreads, JournalSource, Publisher, start, tap, window};
+pub use send::{Feed, FeedCounters, FeedThreads, Publisher, start, tap, window};
 
 use crate::config::FeedConfig;
 

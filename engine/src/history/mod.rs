@@ -5,3 +5,4 @@ pub mod recovery;
 pub mod replay;
 pub mod replica;
 pub mod snapshot;
+pub mod source;

@@ -1,9 +1,10 @@
-//! The thread that finds messages which a session's resend window no longer holds, by replaying the journal. A shard asks
-//! over a bounded ring and goes on; the client asks again until it has what it wants.
+//! The thread that finds messages which a session's resend window no longer holds, by replaying the journal as far as its records are released. A
+//! shard asks over a bounded ring and goes on; the client asks again until it has what it wants.
 
-use crate::history::replica::{self, Messages};
+use crate::history::replica::{Found, Messages, session_messages};
+use crate::history::source::{LogFiles, LogSource};
 use crate::inputs::SessionId;
-use crate::log::{FileStorage, Progress};
+use crate::log::{Lsn, Storage};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,14 +42,96 @@ pub struct Answer {
 pub struct ReplayHandle {
     questions: Producer<Question>,
     pub answers: Consumer<Answer>,
-    thread: Thread,
+    /// Who answers, if that is a thread.
+    thread: Option<Thread>,
 }
 
 impl ReplayHandle {
     /// Asks, unless too many questions wait already: the client will ask again.
     pub fn ask(&mut self, question: Question) {
-        if self.questions.push(question).is_ok() {
-            self.thread.unpark();
+        if self.questions.push(question).is_ok()
+            && let Some(thread) = &self.thread
+        {
+            thread.unpark();
+        }
+    }
+}
+
+/// The end of whoever answers.
+pub struct ReplayDesk {
+    pub questions: Consumer<Question>,
+    pub answers: Producer<Answer>,
+}
+
+/// Both ends, with nobody to be woken.
+pub fn rings() -> (ReplayHandle, ReplayDesk) {
+    let (to_desk, questions) = RingBuffer::new(WAITING);
+    let (to_shard, answers) = RingBuffer::new(WAITING);
+    (ReplayHandle { questions: to_desk, answers, thread: None }, ReplayDesk { questions, answers: to_shard })
+}
+
+/// Answers a shard's questions, one a step.
+pub struct Replayer<S: Storage> {
+    source: LogSource<S>,
+    desk: ReplayDesk,
+    kept: VecDeque<(SessionId, Messages)>,
+    /// Questions whose messages were not released yet, and how far the log was when they were asked. As many as questions may wait.
+    later: VecDeque<(Question, Lsn)>,
+}
+
+impl<S: Storage> Replayer<S> {
+    pub fn new(source: LogSource<S>, desk: ReplayDesk) -> Self {
+        Self { source, desk, kept: VecDeque::with_capacity(KEPT), later: VecDeque::with_capacity(WAITING) }
+    }
+
+    /// Whether there was a question that could be answered.
+    pub fn step(&mut self) -> bool {
+        let limit = self.source.limit();
+        let due = self.later.front().is_some_and(|&(_, tried)| tried < limit);
+        let put_off = if due { self.later.pop_front().map(|(question, _)| question) } else { None };
+        let Some(question) = put_off.or_else(|| self.desk.questions.pop().ok()) else { return false };
+        match self.find(&question, limit) {
+            // Nothing leaves before its record is as durable as configured.
+            Found::NotYet if self.later.len() < WAITING => self.later.push_back((question, limit)),
+            Found::NotYet => {}
+            // A full ring means that the shard has not taken the last ones: the client will ask again.
+            Found::Messages(messages) => {
+                let _ = self.desk.answers.push(Answer { session: question.session, messages });
+            }
+            Found::Gone => {
+                let messages = Messages::default();
+                let _ = self.desk.answers.push(Answer { session: question.session, messages });
+            }
+        }
+        true
+    }
+
+    fn find(&mut self, question: &Question, limit: Lsn) -> Found {
+        let Question { session, from, until, window } = *question;
+        let count = (until.saturating_sub(from) as usize).min(ANSWER_MESSAGES);
+        let known = self
+            .kept
+            .iter()
+            .find(|(owner, messages)| *owner == session && (messages.first..messages.end()).contains(&from));
+        if let Some((_, messages)) = known {
+            return Found::Messages(messages.part(from, count));
+        }
+        match session_messages(&self.source, limit, session, from, until.max(window), KEPT_BYTES) {
+            Ok(Found::Messages(messages)) => {
+                let part = messages.part(from, count);
+                self.kept.retain(|(owner, _)| *owner != session);
+                if self.kept.len() == KEPT {
+                    self.kept.pop_front();
+                }
+                self.kept.push_back((session, messages));
+                Found::Messages(part)
+            }
+            Ok(found) => found,
+            Err(error) => {
+                let shard = self.source.shard;
+                tracing::error!(shard, session, from, %error, "cannot replay a session's messages");
+                Found::Gone
+            }
         }
     }
 }
@@ -60,29 +143,20 @@ pub struct Replays {
 }
 
 impl Replays {
-    pub fn start(
-        storage: FileStorage,
-        progress: Arc<Progress>,
-        shard: u32,
-    ) -> std::io::Result<(Self, ReplayHandle)> {
-        let (questions, mut incoming) = RingBuffer::new(WAITING);
-        let (mut outgoing, answers) = RingBuffer::new(WAITING);
+    pub fn start(source: LogFiles) -> std::io::Result<(Self, ReplayHandle)> {
+        let (mut handle, desk) = rings();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name(format!("replay-{shard}")).spawn(move || {
-            let mut kept = VecDeque::with_capacity(KEPT);
+        let name = format!("replay-{}", source.shard);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let mut replayer = Replayer::new(source, desk);
             while !stopped.load(Ordering::Acquire) {
-                match incoming.pop() {
-                    Ok(question) => {
-                        let messages = answer(&storage, &progress, shard, &question, &mut kept);
-                        // A full ring means that the shard has not taken the last ones: the client will ask again.
-                        let _ = outgoing.push(Answer { session: question.session, messages });
-                    }
-                    Err(_) => std::thread::park_timeout(IDLE_MAX),
+                if !replayer.step() {
+                    std::thread::park_timeout(IDLE_MAX);
                 }
             }
         })?;
-        let handle = ReplayHandle { questions, answers, thread: thread.thread().clone() };
+        handle.thread = Some(thread.thread().clone());
         Ok((Self { stop, thread: Some(thread) }, handle))
     }
 }
@@ -93,48 +167,6 @@ impl Drop for Replays {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join();
-        }
-    }
-}
-
-fn answer(
-    storage: &FileStorage,
-    progress: &Progress,
-    shard: u32,
-    question: &Question,
-    kept: &mut VecDeque<(SessionId, Messages)>,
-) -> Messages {
-    let Question { session, from, until, window } = *question;
-    let count = (until.saturating_sub(from) as usize).min(ANSWER_MESSAGES);
-    let known = kept
-        .iter()
-        .find(|(owner, messages)| *owner == session && (messages.first..messages.end()).contains(&from));
-    if let Some((_, messages)) = known {
-        return messages.part(from, count);
-    }
-    let limit = progress.last_appended();
-    let found = replica::session_messages(
-        storage.clone(),
-        shard,
-        limit,
-        session,
-        from,
-        until.max(window),
-        KEPT_BYTES,
-    );
-    match found {
-        Ok(messages) => {
-            let part = messages.part(from, count);
-            kept.retain(|(owner, _)| *owner != session);
-            if kept.len() == KEPT {
-                kept.pop_front();
-            }
-            kept.push_back((session, messages));
-            part
-        }
-        Err(error) => {
-            tracing::error!(shard, session, from, %error, "cannot replay a session's messages");
-            Messages::default()
         }
     }
 }

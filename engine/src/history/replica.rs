@@ -3,6 +3,7 @@
 
 use crate::history::recovery::{RecoveryError, apply_record};
 use crate::history::snapshot::{self, Meta, SnapshotError};
+use crate::history::source::LogSource;
 use crate::inputs::{Input, SessionId};
 use crate::log::{JournalError, Lsn, Reader, Record, Storage};
 use crate::shard::{ApplyError, Outputs, Shard, state_hash};
@@ -19,7 +20,7 @@ pub struct Replica<S: Storage> {
 }
 
 impl<S: Storage> Replica<S> {
-    /// Begins with the newest whole snapshot that `suits`, or with the first record.
+    /// Begins with the newest whole snapshot that `suits`, or with the first record. `limit`: last record that may be read for the time being.
     pub fn open(
         storage: S,
         number: u32,
@@ -184,21 +185,29 @@ impl Collector {
     }
 }
 
-/// A session's downstream messages `from..until`, rebuilt from the journal up to record `limit`; fewer when they come to
-/// more than `bytes_max` bytes or the journal does not go back that far.
+/// What was found of a session's messages.
+pub enum Found {
+    /// At least one.
+    Messages(Messages),
+    /// They come after the limit.
+    NotYet,
+    /// The journal does not go back that far.
+    Gone,
+}
+
+/// A session's downstream messages `from..until`, rebuilt from the journal up to record `limit`; fewer when they come to more than `bytes_max` bytes.
 pub fn session_messages<S: Storage>(
-    storage: S,
-    number: u32,
+    source: &LogSource<S>,
     limit: Lsn,
     session: SessionId,
     from: u64,
     until: u64,
     bytes_max: usize,
-) -> Result<Messages, RecoveryError> {
+) -> Result<Found, RecoveryError> {
     let before = |shard: &Shard| shard.trader(session).is_none_or(|trader| trader.next_downstream <= from);
-    let mut replica = match Replica::open(storage, number, limit, before) {
+    let mut replica = match Replica::open(source.storage.clone(), source.shard, limit, before) {
         // The segments that it would have to begin with have been removed.
-        Err(RecoveryError::Journal(JournalError::TooOld { .. })) => return Ok(Messages::default()),
+        Err(RecoveryError::Journal(JournalError::TooOld { .. })) => return Ok(Found::Gone),
         opened => opened?,
     };
     let next = replica
@@ -214,7 +223,7 @@ pub fn session_messages<S: Storage>(
         messages: Messages { first: from, ..Messages::default() },
     };
     replica.advance(limit, &mut collector, Collector::is_done)?;
-    Ok(collector.messages)
+    Ok(if collector.messages.is_empty() { Found::NotYet } else { Found::Messages(collector.messages) })
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ const STEP_PAUSE: Duration = Duration::from_millis(2);
 const RETRY: Duration = Duration::from_secs(1);
 /// Pages made writable ahead of the writer are looked after this often: the kernel writes dirty ones back after 30 s.
 const PREFAULT_AGAIN: Duration = Duration::from_secs(1);
+/// Whether directory and segment are still there is looked at this often: what is acknowledged in between may be lost.
+const CHECK: Duration = Duration::from_secs(1);
 /// Wake-ups of the threads may be late by this much; the system's default is five times the shortest sleep.
 const TIMER_SLACK_NS: u64 = 1_000;
 
@@ -112,7 +114,15 @@ where
 
 fn prepare<S: Storage>(mut preparer: Preparer<S>, stop: &AtomicBool) {
     let mut reported = false;
+    let mut checked = Instant::now();
     while !stop.load(Ordering::Acquire) {
+        if checked.elapsed() >= CHECK {
+            checked = Instant::now();
+            if let Err(failure) = preparer.check() {
+                tracing::error!(%failure, "journal");
+                return;
+            }
+        }
         match preparer.step() {
             Ok(Step::Worked) => {
                 reported = false;
@@ -136,8 +146,12 @@ fn sync<S: Storage>(
 ) -> Result<(), JournalFailure> {
     // Where the kernel does not take it, sleeps are 50 us longer and nothing else changes.
     let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
-    let (mut worked, mut prefaulted) = (Instant::now(), Instant::now());
+    let (mut worked, mut prefaulted, mut checked) = (Instant::now(), Instant::now(), Instant::now());
     loop {
+        if checked.elapsed() >= CHECK {
+            checked = Instant::now();
+            syncer.check().inspect_err(|failure| tracing::error!(%failure, "journal"))?;
+        }
         if stop.load(Ordering::Acquire) {
             return syncer.finish();
         }

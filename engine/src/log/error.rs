@@ -17,6 +17,11 @@ pub enum StorageError {
     ReadOnly { action: &'static str, file: String },
     #[error("{file} is locked: another process is using this journal")]
     Locked { file: String },
+    #[error(
+        "{file} has been removed or replaced while the engine was writing to it: what was acknowledged since is lost with the next restart. \
+         Restore the directory from a copy before the engine starts again"
+    )]
+    Gone { file: String },
 }
 
 impl StorageError {
@@ -75,6 +80,11 @@ pub enum Damage {
     EndsBeforeSegment {
         next: String,
     },
+    /// Records go on in the next segment, and that is not there or has nothing in it.
+    NextSegment {
+        next: String,
+        found: String,
+    },
     /// The first bytes of the segment are not a header.
     SegmentHeader {
         what: String,
@@ -119,6 +129,12 @@ impl fmt::Display for Damage {
             }
             Damage::EndsBeforeSegment { next } => {
                 write!(f, "expected a seal, since {next} has later records; found the end of the records")
+            }
+            Damage::NextSegment { next, found } => {
+                write!(
+                    f,
+                    "expected {next} to go on after the seal, which is only written once it is ready; found {found}"
+                )
             }
             Damage::SegmentHeader { what } => write!(f, "segment header: {what}"),
             Damage::SyncMarks => write!(f, "expected a readable sync mark, found both damaged"),

@@ -9,7 +9,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +17,9 @@ use std::{
 use nix::{errno::Errno, fcntl::FallocateFlags};
 
 use super::{
+    directory::{FILE_MODE, JournalDirectory},
     error::StorageError,
+    format,
     mapping::{self, Loads, Stores},
     settings::Durability,
     storage::{Preparation, Prepared, SegmentKeeper, SegmentWriter, Storage},
@@ -28,12 +30,23 @@ const STEP: u64 = 1 << 20;
 /// Zeros given to the disk at once: more would make a group commit in between wait for them.
 const SYNC_EVERY: u64 = 4 << 20;
 
+/// Of a segment while it is being made ready: it gets its name when it is whole, so that an empty one is never mistaken for it.
+const UNFINISHED: &str = ".new";
+
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
     mapped: bool,
-    /// Held while the storage lives. None: for reading only.
-    lock: Option<File>,
+    /// None: for reading only.
+    held: Option<Held>,
+}
+
+/// What the one writer of a shard's journal holds.
+#[derive(Debug)]
+struct Held {
+    directory: Arc<JournalDirectory>,
+    /// Locked: the versions before this one look at it, and nothing else tells two owners of one shard in one process apart.
+    _lock: File,
 }
 
 /// A directory on a real file system.
@@ -41,17 +54,24 @@ struct Inner {
 pub struct FileStorage(Arc<Inner>);
 
 impl FileStorage {
-    /// Opens `directory` (made if it is not there) for the one process that writes this shard's journal.
+    /// Opens `directory` (made if it is not there) for the one process that writes this shard's journal, which has no other shards.
     pub fn open(directory: &Path, shard: u32, durability: Durability) -> Result<FileStorage, StorageError> {
-        let name = directory.display().to_string();
-        std::fs::create_dir_all(directory)
-            .map_err(|error| StorageError::io("create directory", &name, error))?;
-        let path = lock_path(directory, shard);
+        FileStorage::open_in(&Arc::new(JournalDirectory::lock(directory)?), shard, durability)
+    }
+
+    /// Opens this shard's journal in a directory that the process has locked.
+    pub fn open_in(
+        directory: &Arc<JournalDirectory>,
+        shard: u32,
+        durability: Durability,
+    ) -> Result<FileStorage, StorageError> {
+        let path = lock_path(directory.path(), shard);
         let file = path.display().to_string();
         let lock = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(&path)
             .map_err(|error| StorageError::io("open", &file, error))?;
         match lock.try_lock() {
@@ -59,20 +79,39 @@ impl FileStorage {
             Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { file }),
             Err(TryLockError::Error(error)) => return Err(StorageError::io("lock", file, error)),
         }
-        let inner =
-            Inner { directory: directory.into(), mapped: durability != Durability::Disk, lock: Some(lock) };
-        Ok(FileStorage(Arc::new(inner)))
+        let held = Held { directory: Arc::clone(directory), _lock: lock };
+        let mapped = durability != Durability::Disk;
+        let inner = Inner { directory: directory.path().into(), mapped, held: Some(held) };
+        let storage = FileStorage(Arc::new(inner));
+        storage.tidy(shard)?;
+        Ok(storage)
+    }
+
+    /// Makes the shard's files private, and removes what a crash left of a segment that was being made ready.
+    fn tidy(&self, shard: u32) -> Result<(), StorageError> {
+        let names = self.list()?;
+        for name in &names {
+            let segment = name.strip_suffix(UNFINISHED);
+            if segment.is_some_and(|segment| format::segment_ordinal(segment, shard).is_some()) {
+                self.remove(name)?;
+            }
+        }
+        let prefixes = [format!("journal-{shard:03}"), format!("snapshot-{shard:03}")];
+        let own = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        self.held("make private", "")?.directory.make_private(names.into_iter().filter(own));
+        Ok(())
     }
 
     /// Opens `directory` to look at it. Everything that would change it fails.
     pub fn read_only(directory: &Path) -> FileStorage {
-        FileStorage(Arc::new(Inner { directory: directory.into(), mapped: true, lock: None }))
+        FileStorage(Arc::new(Inner { directory: directory.into(), mapped: true, held: None }))
     }
 
     /// Whether a process has this shard's journal open for writing.
     pub fn is_in_use(directory: &Path, shard: u32) -> bool {
-        File::open(lock_path(directory, shard))
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        JournalDirectory::is_locked(directory)
+            || File::open(lock_path(directory, shard))
+                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     pub fn directory(&self) -> &Path {
@@ -88,15 +127,15 @@ impl FileStorage {
         move |error| StorageError::io(action, file, error)
     }
 
-    fn writable(&self, action: &'static str, file: &str) -> Result<(), StorageError> {
-        match self.0.lock {
-            Some(_) => Ok(()),
+    fn held(&self, action: &'static str, file: &str) -> Result<&Held, StorageError> {
+        match &self.0.held {
+            Some(held) => Ok(held),
             None => Err(StorageError::ReadOnly { action, file: self.describe(file) }),
         }
     }
 
     fn open_for_writing(&self, action: &'static str, file: &str) -> Result<File, StorageError> {
-        self.writable(action, file)?;
+        self.held(action, file)?;
         OpenOptions::new().read(true).write(true).open(self.path(file)).map_err(self.error(action, file))
     }
 }
@@ -151,6 +190,7 @@ impl SegmentWriter for FileWriter {
 }
 
 pub struct FileKeeper {
+    storage: FileStorage,
     file: File,
     path: PathBuf,
     memory: Loads,
@@ -186,6 +226,18 @@ impl SegmentKeeper for FileKeeper {
     fn prefault(&mut self, from: u64, to: u64) -> Result<(), StorageError> {
         if self.mapped { prefault(&self.memory, &self.path, from, to) } else { Ok(()) }
     }
+
+    fn check(&self) -> Result<(), StorageError> {
+        let name = || self.path.display().to_string();
+        let links = self.file.metadata().map_err(|error| StorageError::io("examine", name(), error))?.nlink();
+        if links == 0 { Err(StorageError::Gone { file: name() }) } else { Ok(()) }
+    }
+
+    fn retire(self) {
+        if let Some(held) = &self.storage.0.held {
+            held.directory.put_by(self.file);
+        }
+    }
 }
 
 fn prefault(memory: &Loads, path: &Path, from: u64, to: u64) -> Result<(), StorageError> {
@@ -207,17 +259,25 @@ enum Stage {
 
 pub struct FilePreparation {
     storage: FileStorage,
+    /// Where it is made, and the name that it gets.
     path: PathBuf,
-    file: File,
+    name: PathBuf,
+    /// None once it was handed over.
+    file: Option<File>,
     size: u64,
     first_bytes: Vec<u8>,
     stage: Stage,
 }
 
 impl FilePreparation {
+    fn file(&self) -> Result<&File, StorageError> {
+        let gone = || StorageError::Gone { file: self.path.display().to_string() };
+        self.file.as_ref().ok_or_else(gone)
+    }
+
     /// Claims the blocks, so that a full disk shows here and not under the shard's stores.
     fn reserve(&mut self) -> Result<Stage, StorageError> {
-        let reserved = nix::fcntl::fallocate(&self.file, FallocateFlags::empty(), 0, self.size as i64);
+        let reserved = nix::fcntl::fallocate(self.file()?, FallocateFlags::empty(), 0, self.size as i64);
         let must_zero = match reserved {
             Ok(()) => !self.storage.0.mapped,
             // Some file systems cannot reserve: writing the zeros claims the blocks as well.
@@ -231,25 +291,30 @@ impl FilePreparation {
 
     fn zero(&mut self, at: u64) -> Result<Stage, StorageError> {
         let zeros = vec![0; STEP.min(self.size - at) as usize];
-        write_whole(&self.file, &self.path, at, &zeros)?;
+        write_whole(self.file()?, &self.path, at, &zeros)?;
         let at = at + zeros.len() as u64;
         if at.is_multiple_of(SYNC_EVERY) {
             // The data alone: each commit of the file system's own journal is one more thing for a group commit to wait behind.
-            let synced = self.file.sync_data();
+            let synced = self.file()?.sync_data();
             synced.map_err(|error| StorageError::io("sync", self.path.display().to_string(), error))?;
         }
         Ok(if at == self.size { Stage::Sync } else { Stage::Zero { at } })
     }
 
     fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_all().map_err(|error| StorageError::io("sync", self.path.display().to_string(), error))
+        let synced = self.file()?.sync_all();
+        synced.map_err(|error| StorageError::io("sync", self.path.display().to_string(), error))
     }
 
+    /// Gives the file its name, now that it is whole.
     fn map(&mut self) -> Result<Stage, StorageError> {
-        write_whole(&self.file, &self.path, 0, &self.first_bytes)?;
+        write_whole(self.file()?, &self.path, 0, &self.first_bytes)?;
         self.sync()?;
+        std::fs::rename(&self.path, &self.name)
+            .map_err(|error| StorageError::io("rename", self.path.display().to_string(), error))?;
+        self.path.clone_from(&self.name);
         self.storage.sync_directory()?;
-        let (stores, loads) = map(&self.file, &self.path, self.size, self.storage.0.mapped)?;
+        let (stores, loads) = map(self.file()?, &self.path, self.size, self.storage.0.mapped)?;
         Ok(Stage::Prefault { at: 0, stores, loads })
     }
 }
@@ -273,12 +338,11 @@ impl Preparation for FilePreparation {
                 let to = self.size.min(at + STEP);
                 prefault(&loads, &self.path, at, to)?;
                 if to == self.size {
-                    let file = self.file.try_clone();
-                    let file = file.map_err(|error| {
-                        StorageError::io("keep open", self.path.display().to_string(), error)
-                    })?;
-                    let mapped = self.storage.0.mapped;
-                    let keeper = FileKeeper { file, path: self.path.clone(), memory: loads, mapped };
+                    self.file()?;
+                    let Some(file) = self.file.take() else { return Ok(Prepared::NotYet) };
+                    let (storage, path, mapped) =
+                        (self.storage.clone(), self.path.clone(), self.storage.0.mapped);
+                    let keeper = FileKeeper { storage, file, path, memory: loads, mapped };
                     return Ok(Prepared::Ready(FileWriter(stores), keeper));
                 }
                 Stage::Prefault { at: to, stores, loads }
@@ -322,14 +386,17 @@ impl Storage for FileStorage {
     }
 
     fn prepare(&self, file: &str, size: u64, first_bytes: &[u8]) -> Result<FilePreparation, StorageError> {
-        self.writable("create", file)?;
-        let path = self.path(file);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let open = open.map_err(full_or("create", &path, size))?;
+        let held = self.held("create", file)?;
+        let path = self.path(&format!("{file}{UNFINISHED}"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
+        let open =
+            held.directory.open_with(|| options.open(&path)).map_err(full_or("create", &path, size))?;
         Ok(FilePreparation {
             storage: self.clone(),
             path,
-            file: open,
+            name: self.path(file),
+            file: Some(open),
             size,
             first_bytes: first_bytes.to_vec(),
             stage: Stage::Reserve,
@@ -342,7 +409,10 @@ impl Storage for FileStorage {
         let mapped = self.0.mapped;
         let (stores, loads) = map(&open, &path, size, mapped)?;
         prefault(&loads, &path, written, size)?;
-        Ok((FileWriter(stores), FileKeeper { file: open, path, memory: loads, mapped }))
+        Ok((
+            FileWriter(stores),
+            FileKeeper { storage: self.clone(), file: open, path, memory: loads, mapped },
+        ))
     }
 
     fn overwrite(&self, file: &str, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
@@ -351,9 +421,9 @@ impl Storage for FileStorage {
     }
 
     fn create(&self, file: &str, parts: &[&[u8]]) -> Result<(), StorageError> {
-        self.writable("create", file)?;
+        self.held("create", file)?;
         let path = self.path(file);
-        let open = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        let open = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path);
         let open = open.map_err(full_or("create", &path, 0))?;
         let mut offset = 0;
         for part in parts {
@@ -371,20 +441,21 @@ impl Storage for FileStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-        self.writable("rename", from)?;
+        self.held("rename", from)?;
         std::fs::rename(self.path(from), self.path(to)).map_err(self.error("rename", from))
     }
 
     fn remove(&self, file: &str) -> Result<(), StorageError> {
-        self.writable("remove", file)?;
+        self.held("remove", file)?;
         std::fs::remove_file(self.path(file)).map_err(self.error("remove", file))
     }
 
     fn sync_directory(&self) -> Result<(), StorageError> {
-        let directory = &self.0.directory;
-        File::open(directory)
-            .and_then(|open| open.sync_all())
-            .map_err(|error| StorageError::io("sync directory", directory.display().to_string(), error))
+        self.held("sync directory", "")?.directory.sync()
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        self.0.held.as_ref().map_or(Ok(()), |held| held.directory.check())
     }
 
     fn boot_id(&self) -> u64 {

@@ -138,6 +138,11 @@ impl<S: Storage> Preparer<S> {
         result
     }
 
+    /// Whether the directory is still the one that was opened; if not, that is the end of the journal, and published as such.
+    pub fn check(&self) -> Result<(), JournalFailure> {
+        self.storage.check().map_err(|error| self.progress.fail(error.to_string()))
+    }
+
     /// Whether the writer is in the last segment that it has.
     pub fn is_urgent(&self) -> bool {
         self.next_ordinal <= self.progress.written().1.ordinal() + 1
@@ -216,6 +221,18 @@ impl<S: Storage> Syncer<S> {
         self.try_step(now).map_err(|error| self.progress.fail(error.to_string()))
     }
 
+    fn retire(&mut self) {
+        if let Some(segment) = self.current.take() {
+            segment.keeper.retire();
+        }
+    }
+
+    /// Whether the segment in use is still there for those who read it; if not, as of [`Preparer::check`].
+    pub fn check(&self) -> Result<(), JournalFailure> {
+        let checked = self.current.as_ref().map_or(Ok(()), |segment| segment.keeper.check());
+        checked.map_err(|error| self.progress.fail(error.to_string()))
+    }
+
     /// Makes the pages ahead writable anew with the next step.
     pub fn prefault_again(&mut self) {
         self.prefaulted = 0;
@@ -283,12 +300,12 @@ impl<S: Storage> Syncer<S> {
             }
             segment.mark(to, self.boot_id)?;
             if full {
-                self.current = None;
+                self.retire();
             }
             return Ok(Step::Worked);
         }
         if full {
-            self.current = None;
+            self.retire();
             return Ok(Step::Worked);
         }
         // The kernel's own write-back makes clean, and so unwritable without a fault, what was prefaulted long ago.

@@ -28,6 +28,7 @@
 
 pub mod background;
 pub mod crc;
+mod directory;
 pub mod error;
 pub mod file;
 pub mod format;
@@ -45,6 +46,7 @@ pub mod tailer;
 pub mod writer;
 
 pub use background::{Background, Journal, start};
+pub use directory::JournalDirectory;
 pub use error::{AppendError, JournalError, JournalFailure, StorageError};
 pub use file::FileStorage;
 pub use format::Lsn;

@@ -256,8 +256,10 @@ impl<S: Storage> Reader<S> {
                 first: header.first,
                 file: self.storage.describe(&first.name),
             }),
-            // Created, and lost before it was ever synced: nothing was acknowledged from it.
-            HeaderState::Unused | HeaderState::Incomplete if first.ordinal == 0 && first.synced() == 0 => {
+            // Made ready, and lost before it was ever synced: nothing was acknowledged from it.
+            HeaderState::Unused | HeaderState::Incomplete
+                if first.ordinal == 0 && first.mark.is_some() && first.synced() == 0 =>
+            {
                 self.later_must_be_empty(0, None)?;
                 Ok(false)
             }
@@ -451,7 +453,10 @@ impl<S: Storage> Reader<S> {
             self.look_again()?;
         }
         let Some(next) = self.segments.get(self.index + 1) else {
-            return Ok(if self.live { Found::NotYet(None) } else { self.finish(Tail::Clean, true) });
+            if self.live {
+                return Ok(Found::NotYet(None));
+            }
+            return Err(self.lacks_next("no such file".into()));
         };
         let (synced, header) = (next.synced(), next.header);
         if self.live && next.valid().is_none() {
@@ -462,6 +467,10 @@ impl<S: Storage> Reader<S> {
         }
         match header {
             HeaderState::Unused | HeaderState::Incomplete if synced == 0 => {
+                if next.mark.is_none() && next.marks_damaged == 0 {
+                    let length = next.length;
+                    return Err(self.lacks_next(format!("{length} bytes that were never made ready")));
+                }
                 let tail = self.judge_unused_segment(self.index + 1)?;
                 Ok(self.finish(tail, true))
             }
@@ -471,6 +480,13 @@ impl<S: Storage> Reader<S> {
                 Ok(Found::NextSegment)
             }
         }
+    }
+
+    /// The segment after this one, which is sealed, is not what it was when the seal was written.
+    #[cold]
+    fn lacks_next(&self, found: String) -> JournalError {
+        let next = format::segment_name(self.shard, self.segments[self.index].ordinal + 1);
+        self.damaged(self.offset, Damage::NextSegment { next, found })
     }
 
     /// Ends the reading here.

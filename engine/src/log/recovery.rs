@@ -34,8 +34,10 @@ pub fn assemble<S: Storage>(
     settings: Settings,
 ) -> Result<Parts<S>, JournalError> {
     settings.check()?;
-    // From the last on, each for good: whatever a crash leaves has no gap.
-    for leftover in end.leftovers.iter().rev() {
+    // From the last on, each for good: whatever a crash leaves has no gap. What follows a seal stays until its replacement takes its name: a
+    // seal without a next segment is a journal that has lost its end.
+    let follows_a_seal = usize::from(end.place.as_ref().is_some_and(|place| place.sealed));
+    for leftover in end.leftovers.iter().skip(follows_a_seal).rev() {
         storage.remove(&leftover.name)?;
         storage.sync_directory()?;
     }
@@ -69,7 +71,7 @@ pub fn assemble<S: Storage>(
         Some((place, _)) => Position::new(place.header.ordinal, place.offset),
         None => Position::new(next_ordinal, 0),
     };
-    let progress = Arc::new(Progress::starting_after(end.last, position));
+    let progress = Arc::new(Progress::starting_after(end.last, position, settings.durability));
     let (to_writer, ready) = mpsc::sync_channel(settings.segments_ahead as usize);
     // All that can be on their way: those ahead, the one in use, and the one reopened.
     let (to_syncer, from_preparer) = mpsc::sync_channel(settings.segments_ahead as usize + 2);
@@ -124,7 +126,9 @@ pub fn assemble<S: Storage>(
 }
 
 /// Zeros from the end of the records on. The header of the torn record goes last and from its end, so that wherever this is cut short
-/// the tail is still a torn one: its first word says that something was written until nothing is left.
+/// the tail is still a torn one: its first word says that something was written until nothing is left. And it goes when the disk has the
+/// other zeros: after a failed sync the kernel takes them for written, and the next start, which would find a clean end, would not know that
+/// old bytes may come back from the disk between new records.
 fn erase<S: Storage>(storage: &S, place: &Place) -> Result<(), JournalError> {
     let zeros = vec![0; ERASE_CHUNK];
     let size = place.header.segment_size;
@@ -135,6 +139,7 @@ fn erase<S: Storage>(storage: &S, place: &Place) -> Result<(), JournalError> {
         storage.overwrite(&place.name, offset, &zeros[..length])?;
         offset += length as u64;
     }
+    storage.sync(&place.name)?;
     for word in (place.offset / 4..header_end / 4).rev() {
         storage.overwrite(&place.name, word * 4, &zeros[..4])?;
     }

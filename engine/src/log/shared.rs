@@ -7,7 +7,7 @@ use std::sync::{
 
 use crossbeam_utils::CachePadded;
 
-use super::{error::JournalFailure, format::Lsn};
+use super::{error::JournalFailure, format::Lsn, settings::Durability};
 
 /// A place in the journal: segment ordinal and offset in it, ordered, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,7 @@ struct Appended {
 /// Written by one side, read by the other; any thread may look.
 #[derive(Debug, Default)]
 pub struct Progress {
+    durability: Durability,
     appended: CachePadded<Appended>,
     durable: CachePadded<AtomicU64>,
     wanted: CachePadded<AtomicU64>,
@@ -47,8 +48,8 @@ pub struct Progress {
 
 impl Progress {
     /// Starts with everything up to `lsn` appended and durable: it was read back and synced.
-    pub(crate) fn starting_after(lsn: Lsn, position: Position) -> Progress {
-        let progress = Progress::default();
+    pub(crate) fn starting_after(lsn: Lsn, position: Position, durability: Durability) -> Progress {
+        let progress = Progress { durability, ..Progress::default() };
         progress.appended(lsn, position);
         progress.set_durable(lsn);
         progress
@@ -64,6 +65,12 @@ impl Progress {
     #[inline]
     pub fn durable(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Last record whose consequences may leave the engine. As [`Writer::releasable`](super::Writer::releasable), for other threads.
+    #[inline]
+    pub fn releasable(&self) -> Lsn {
+        self.durability.releasable(self.last_appended(), self.durable())
     }
 
     /// Asks the sync thread to make records up to `lsn` durable, whatever the durability. [`durable`](Progress::durable) tells when. For

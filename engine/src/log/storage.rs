@@ -28,6 +28,12 @@ pub trait SegmentKeeper: Send {
 
     /// Makes stores to `from..to` free of page faults, where they could cause any.
     fn prefault(&mut self, from: u64, to: u64) -> Result<(), StorageError>;
+
+    /// Fails once the file is no longer to be found by anyone who reads the journal.
+    fn check(&self) -> Result<(), StorageError>;
+
+    /// Done with the segment.
+    fn retire(self);
 }
 
 /// How far a preparation has come.
@@ -64,7 +70,8 @@ pub trait Storage: Clone + Send {
     /// Fills `out` from `offset`; short only at the end of the file. Returns the bytes read.
     fn read(&self, file: &str, offset: u64, out: &mut [u8]) -> Result<usize, StorageError>;
 
-    /// Begins to make a segment of `size` bytes ready that starts with `first_bytes` and is zero otherwise. Replaces a file of this name.
+    /// Begins to make a segment of `size` bytes ready that starts with `first_bytes` and is zero otherwise. It gets its name, and replaces a
+    /// file of this name, once it is whole.
     fn prepare(&self, file: &str, size: u64, first_bytes: &[u8]) -> Result<Self::Preparation, StorageError>;
 
     /// Opens an existing segment of `size` bytes, written up to `written`, to go on writing.
@@ -85,6 +92,9 @@ pub trait Storage: Clone + Send {
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError>;
     fn remove(&self, file: &str) -> Result<(), StorageError>;
     fn sync_directory(&self) -> Result<(), StorageError>;
+
+    /// Fails once the directory is no longer the one that was opened.
+    fn check(&self) -> Result<(), StorageError>;
 
     /// Differs whenever writes may have been lost: one number per boot of the machine. 0 if unknown.
     fn boot_id(&self) -> u64;

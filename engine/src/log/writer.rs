@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    error::AppendError,
+    error::{AppendError, JournalFailure},
     format::{
         self, DATA_OFFSET, KIND_RESERVED, KIND_SEAL, Lsn, RECORD_HEADER_LENGTH, RECORD_OVERHEAD,
         RecordHeader, SegmentHeader,
@@ -26,6 +26,11 @@ pub trait Log {
 
     /// Last record whose replies may leave: the kept ones, by the durability that was asked for.
     fn releasable(&self) -> Lsn;
+
+    /// Why it takes no more, once that is so: an idle shard finds out by asking.
+    fn failure(&self) -> Option<JournalFailure> {
+        None
+    }
 
     #[inline]
     fn append(&mut self, kind: u8, timestamp_ns: u64, payload: &[u8]) -> Result<Lsn, AppendError> {
@@ -268,5 +273,9 @@ impl<S: Storage> Log for Writer<S> {
     #[inline]
     fn releasable(&self) -> Lsn {
         Writer::releasable(self)
+    }
+
+    fn failure(&self) -> Option<JournalFailure> {
+        self.progress.failure().cloned()
     }
 }

@@ -172,6 +172,9 @@ impl Publisher<'_> {
     async fn pump(&mut self, mut sequence: u64) -> Result<(), PublishError> {
         let Some(source) = &mut self.source else { return Ok(()) };
         let mut in_flight = VecDeque::with_capacity(IN_FLIGHT_MAX);
+        // The message that the stream ends with, once that is one of this connection's: of older ones a server that was restarted knows only the
+        // number. Until then one is under way at a time.
+        let mut last = None;
         loop {
             let stopped = self.stop.load(Ordering::Acquire);
             let mut read = Read::Some;
@@ -179,12 +182,17 @@ impl Publisher<'_> {
                 read = source.read(RECORDS_PER_TURN, PENDING_MAX)?;
                 self.published.last = source.last;
             }
+            let in_flight_max = if last.is_some() { IN_FLIGHT_MAX } else { 1 };
             while !stopped
-                && in_flight.len() < IN_FLIGHT_MAX
+                && in_flight.len() < in_flight_max
                 && let Some(message) = source.pending.get(in_flight.len())
             {
-                let sent = self.stream.send(message, sequence + in_flight.len() as u64).await?;
-                in_flight.push_back(sent);
+                let predecessor = match in_flight.len() {
+                    0 => last,
+                    under_way => source.pending.get(under_way - 1).map(|message| message.place.id),
+                };
+                let after = sequence + in_flight.len() as u64;
+                in_flight.push_back(self.stream.send(message, after, predecessor).await?);
             }
             // With all sent, every acknowledgement is waited for; otherwise enough of them to send more.
             let keep = if in_flight.len() == IN_FLIGHT_MAX { IN_FLIGHT_MAX / 2 } else { 0 };
@@ -193,7 +201,7 @@ impl Publisher<'_> {
             {
                 acknowledgement(sent, sequence + 1).await?;
                 sequence += 1;
-                source.acknowledged();
+                last = source.acknowledged();
                 self.well = Instant::now();
                 self.published.messages += 1;
                 self.published.sequence = sequence;

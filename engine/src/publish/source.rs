@@ -191,11 +191,11 @@ impl Source {
         self.floor == Start::Record(after)
     }
 
-    /// The oldest pending message is in the stream.
-    pub fn acknowledged(&mut self) {
-        if let Some(Message { place, .. }) = self.pending.pop_front() {
-            self.floor = Start::Message(place);
-        }
+    /// The oldest pending message is in the stream. Returns its name.
+    pub fn acknowledged(&mut self) -> Option<MessageId> {
+        let Message { place, .. } = self.pending.pop_front()?;
+        self.floor = Start::Message(place);
+        Some(place.id)
     }
 
     /// Reads up to `records` records, or until there are `room` pending messages.

@@ -1,7 +1,9 @@
 //! The JetStream stream as a log that is appended to: where it ends, and the next message after that end. Not what the messages say.
 //!
-//! Every message carries `Nats-Expected-Last-Sequence`, so the server takes it only directly after the one before it. Nothing else is relied on:
-//! a message that was sent twice, by us or by another publisher, or that a reconnection delivered late, does not fit and is refused.
+//! Every message carries `Nats-Expected-Last-Sequence`, so the server takes it only in its place: a message that was sent twice, by us or by
+//! another publisher, or that a reconnection delivered late, does not fit and is refused. The place alone is not enough while several are
+//! under way: a foreign message takes the place of one, which is refused, and those behind it find the number that they expect. So each also
+//! names the one before it, `Nats-Expected-Last-Msg-Id`, and nothing behind a refused message can be stored.
 
 use super::message::{Message, MessageId, Place};
 use async_nats::connection::State;
@@ -143,14 +145,22 @@ impl Stream {
         }
     }
 
-    /// Sends a message that has to come after message `after` of the stream.
-    pub async fn send(&self, message: &Message, after: u64) -> Result<PublishAckFuture, StreamError> {
-        let publish = PublishMessage::build()
+    /// Sends a message that has to come after message `after` of the stream, whose name is `predecessor`. Without a name none other may be under way.
+    pub async fn send(
+        &self,
+        message: &Message,
+        after: u64,
+        predecessor: Option<MessageId>,
+    ) -> Result<PublishAckFuture, StreamError> {
+        let mut publish = PublishMessage::build()
             .payload(message.payload.clone().into())
             .message_id(message.place.id.to_string())
             .header(CHAIN_HEADER, format!("{:08x}", message.place.chain))
             .expected_stream(&self.target.stream)
             .expected_last_sequence(after);
+        if let Some(predecessor) = predecessor {
+            publish = publish.expected_last_message_id(predecessor.to_string());
+        }
         let sent = self.context.send_publish(message.subject.clone(), publish).await;
         sent.map_err(|error| unavailable(&format!("message {}", message.place.id), error))
     }

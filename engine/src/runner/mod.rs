@@ -12,6 +12,7 @@ use crate::core::{Core, CoreError};
 use crate::feed::Publisher;
 use crate::history::replay::{Question, ReplayHandle};
 use crate::inputs::{CloseReason, Input, SessionId};
+use crate::log::error::AppendError;
 use crate::log::writer::Log;
 use crate::log::{Durability, Lsn};
 use crate::session::{Reception, Release};
@@ -212,6 +213,9 @@ impl<P: Port, L: Log> Runner<P, L> {
         busy |= self.replay(now);
         if now.monotonic_ns >= self.next_timer_ns {
             self.next_timer_ns = now.monotonic_ns + TIMER_INTERVAL_NS;
+            if let Some(failure) = self.core.log.failure() {
+                self.core.failure.get_or_insert(AppendError::from(failure).into());
+            }
             self.pass_time(now);
         }
         if now.monotonic_ns >= self.next_report_ns {
@@ -361,6 +365,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             releasable_record: self.core.log.releasable().0,
             waiting: self.release.len() as u64,
             feed: self.publisher.as_ref().map(|publisher| publisher.counters).unwrap_or_default(),
+            clock: self.clock.figures(),
         };
         self.report.publish(&report);
     }

@@ -1,6 +1,7 @@
 //! What a shard tells the rest of the process about itself, ten times a second. A copy behind a lock that the shard only
 //! ever tries: a reader in the way costs the shard a report, never time.
 
+use crate::clock::ClockFigures;
 use crate::feed::FeedCounters;
 use crate::session::IngressCounters;
 use crate::shard::ShardCounters;
@@ -24,6 +25,7 @@ pub struct Report {
     /// Replies that wait for the disk.
     pub waiting: u64,
     pub feed: FeedCounters,
+    pub clock: ClockFigures,
 }
 
 /// Both ends of the report.

@@ -216,7 +216,8 @@ impl Reception {
                 drop_copy: entry.drop_copy,
                 risk: entry.risk,
             };
-            if let Err(error) = core.input(&Input::SessionOpened(opened), now.timestamp_ns) {
+            // Not recorded if the state would refuse it: a table that is full.
+            if let Err(error) = core.operate(&Input::SessionOpened(opened), now.timestamp_ns) {
                 tracing::error!(%error, "cannot open a session");
                 return self.refuse(login.origin, NOT_AVAILABLE);
             }

@@ -1,5 +1,6 @@
 //! Deliberate defects, each in the simulation's wiring and none in the engine: what the checks have to find to be believed.
 
+use super::hazards::Hazard;
 use crate::log::SimStorage;
 use crate::log::crc::Crc;
 use crate::log::format::{
@@ -18,11 +19,33 @@ pub enum Broken {
     ForgetSequence,
     /// Upstream messages are taken whenever they come.
     DropDedupe,
+    /// A deep replay gives what the journal has, released or not.
+    UngatedReplay,
+    /// Timestamps are the wall clock's, and stand still when that is set back.
+    FrozenClock,
 }
 
 impl Broken {
-    pub const ALL: [Broken; 4] =
-        [Broken::SkipCrc, Broken::AcknowledgeBeforeAppend, Broken::ForgetSequence, Broken::DropDedupe];
+    pub const ALL: [Broken; 6] = [
+        Broken::SkipCrc,
+        Broken::AcknowledgeBeforeAppend,
+        Broken::ForgetSequence,
+        Broken::DropDedupe,
+        Broken::UngatedReplay,
+        Broken::FrozenClock,
+    ];
+
+    /// What has to be in a run for the defect to show.
+    pub(super) const fn needs(self) -> Option<Hazard> {
+        match self {
+            Broken::UngatedReplay => Some(Hazard::Replays),
+            Broken::FrozenClock => Some(Hazard::Clock),
+            Broken::SkipCrc
+            | Broken::AcknowledgeBeforeAppend
+            | Broken::ForgetSequence
+            | Broken::DropDedupe => None,
+        }
+    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -30,6 +53,8 @@ impl Broken {
             Broken::AcknowledgeBeforeAppend => "acknowledge-before-append",
             Broken::ForgetSequence => "forget-sequence",
             Broken::DropDedupe => "drop-dedupe",
+            Broken::UngatedReplay => "ungated-replay",
+            Broken::FrozenClock => "frozen-clock",
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Client {
     memory: Memory,
     flow: Flow,
     random: Random,
+    /// Logins that found no place.
+    pub refused: u64,
 }
 
 impl Client {
@@ -83,6 +85,7 @@ impl Client {
             memory: Memory { acknowledged: 1, ..Memory::default() },
             flow: Flow::default(),
             random,
+            refused: 0,
         })
     }
 
@@ -92,6 +95,11 @@ impl Client {
 
     pub fn received(&self) -> &[Vec<u8>] {
         &self.memory.received
+    }
+
+    /// It loses its memory of what it was told, and will want to hear everything again.
+    pub fn forget(&mut self) {
+        self.memory.received.clear();
     }
 
     /// The process ends and comes back at another port: what is under way to it is lost.
@@ -198,6 +206,14 @@ impl Client {
                 self.state = State::Accepted { accepted: *accepted, retry_ns: now_ns + LOGIN_RETRY_NS };
                 Ok(())
             }
+            // There is no place for it, ever: sessions are for good.
+            Reply::Rejected { .. }
+                if matches!(self.state, State::LoggingIn { .. }) && self.has_no_place(truth) =>
+            {
+                self.refused += 1;
+                self.state = State::Down { until_ns: now_ns + self.random.between(0, 1_000_000_000) };
+                Ok(())
+            }
             Reply::Rejected { reason } if matches!(self.state, State::LoggingIn { .. }) => {
                 let wanted = self.memory.received.len() + 1;
                 let reason = char::from(*reason);
@@ -211,6 +227,10 @@ impl Client {
             }
             _ => Ok(()),
         }
+    }
+
+    fn has_no_place(&self, truth: &Truth) -> bool {
+        truth.is_full_of_sessions() && truth.session_of(&self.user).is_none()
     }
 
     fn complaint(&self, what: String) -> String {
@@ -232,6 +252,12 @@ impl Client {
             if streams.downstream.get(place) != Some(message) {
                 let known = streams.downstream.len();
                 let what = format!("was told message {}, which is not so ({known} exist)", place + 1);
+                return Err(self.complaint(what));
+            }
+            let (cause, released) = (streams.causes[place], truth.released());
+            if cause > released {
+                let what =
+                    format!("was told message {} of record {cause}, released is {released}", place + 1);
                 return Err(self.complaint(what));
             }
         }
@@ -264,6 +290,9 @@ impl Client {
 
     /// What is still missing; None when all that was sent is acknowledged and all answers are here.
     pub fn missing(&self, truth: &Truth) -> Option<String> {
+        if self.has_no_place(truth) {
+            return None;
+        }
         let answers = truth
             .session_of(&self.user)
             .and_then(|(session, _)| truth.sessions.get(session as usize))

@@ -3,43 +3,60 @@
 use super::broken::{self, Broken};
 use super::client::PASSWORD;
 use super::truth::Truth;
-use super::wiring::{Background, EnginePort, Life, Recording};
+use super::wiring::{Background, EnginePort, Life, Recording, Replaying};
 use crate::accounts::Accounts;
 use crate::accounts::keyed::Key;
 use crate::accounts::verify::{Answer, Lanes, Question, VerifierHandle};
 use crate::assembly::{Assembly, Parts};
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Now, Timeline};
 use crate::config::{
     Account, Config, EngineConfig, FirmConfig, InstrumentConfig, JournalConfig, LimitsConfig, LoginCookies,
     RiskConfig, SessionConfig,
 };
 use crate::core::Core;
 use crate::history::recovery::RecoveryError;
+use crate::history::replay;
+use crate::history::source::LogSource;
 use crate::inputs::SessionId;
 use crate::log::recovery::{self as log_recovery, assemble};
 use crate::log::writer::Log;
 use crate::log::{Durability, JournalError, Settings, SimStorage, Tail, Writer};
 use crate::runner::{Runner, SharedReport};
-use netio::Endpoint;
+use crate::session::Route;
 use netio::idle::IdleStrategy;
 use netio::random::Random;
 use netio::sim::SimNetwork;
+use netio::{Endpoint, Port};
 use rtrb::{Producer, RingBuffer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::moldudp64::PacketWriter;
 
 pub const SHARD: u32 = 0;
 /// Small, so that runs see many segments.
 const SEGMENT_BYTES: u64 = 32 << 10;
-/// Steps of the journal's threads within the longest wait for a segment: a batch fills three segments, and one takes six steps.
+/// Steps of the journal's threads within the longest wait for a segment: a batch fills three segments, and one takes seven steps.
 pub const PATIENCE: u64 = 64;
 const FIRM: [u8; 4] = *b"SIMU";
-const MAX_SESSIONS: usize = 16;
-const WINDOW_BYTES: usize = 512 << 10;
 /// Nanoseconds since the Unix epoch at which simulations begin: a weekday at noon.
 pub const EPOCH_NS: u64 = 1_767_787_200_000_000_000;
+
+/// How large its tables and windows are.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub orders: u32,
+    pub price_levels: u32,
+    pub sessions: u32,
+    pub window_bytes: usize,
+}
+
+impl Sizes {
+    /// Room for all that clients think of.
+    pub const AMPLE: Sizes =
+        Sizes { orders: 4_096, price_levels: 256, sessions: 16, window_bytes: 512 << 10 };
+}
 
 /// What an engine is started with, each time anew.
 pub struct Setting<'a> {
@@ -50,6 +67,9 @@ pub struct Setting<'a> {
     pub durability: Durability,
     pub users: &'a [[u8; 6]],
     pub symbols: &'a [[u8; 8]],
+    pub sizes: Sizes,
+    /// How far the machine's clock is off.
+    pub clock_error_ns: i64,
     pub broken: Option<Broken>,
     pub seed: u64,
 }
@@ -57,10 +77,15 @@ pub struct Setting<'a> {
 pub struct Engine {
     pub runner: Runner<EnginePort, Recording<Writer<SimStorage>>>,
     background: Rc<RefCell<Background>>,
+    replaying: Replaying,
     questions: Lanes,
     answers: Producer<Answer>,
     pub life: Rc<Life>,
     started_ns: u64,
+    timeline: Timeline,
+    /// Time of the last round, and its timestamp.
+    last: (u64, u64),
+    frozen: bool,
     pub torn: bool,
 }
 
@@ -131,11 +156,14 @@ impl Engine {
         };
         let log_recovery::Parts { writer, preparer, syncer } =
             assemble(storage.clone(), SHARD, recovered.end, settings)?;
+        let progress = Arc::clone(writer.progress());
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);
         let background = Rc::new(RefCell::new(Background::new(preparer, syncer, PATIENCE)));
         let log =
             Recording::new(writer, Rc::clone(&background), Rc::clone(truth), storage.clone(), last, late);
-        let timestamp_ns = recovered.last_timestamp_ns.max(EPOCH_NS + started_ns);
+        let wall_ns = wall_ns(started_ns, setting.clock_error_ns);
+        let mut timeline = Timeline::new(recovered.last_timestamp_ns, wall_ns);
+        let timestamp_ns = timeline.at(0, || wall_ns);
         if broken == Some(Broken::ForgetSequence)
             && let Some(core) = &mut core
         {
@@ -157,24 +185,42 @@ impl Engine {
         let takes_duplicates = broken == Some(Broken::DropDedupe);
         let port = EnginePort::new(port, storage.clone(), Rc::clone(&life), takes_duplicates);
         let (_, requests) = RingBuffer::new(1);
+        let (replays, desk) = replay::rings();
+        let source = LogSource::new(storage.clone(), SHARD, progress);
+        let replaying = Replaying::new(source, desk, broken == Some(Broken::UngatedReplay));
         let parts = Parts {
-            clock: Clock::new(recovered.last_timestamp_ns),
+            // Not read: rounds are given their time.
+            clock: Clock::new(0),
             accounts,
             verifier,
             stop: Arc::default(),
             report: SharedReport::default(),
             requests,
-            replays: None,
+            replays: Some(replays),
             gateway: None,
             publisher: None,
         };
         let mut runner = assembly.runner(port, core, parts);
         runner.begin();
-        Ok(Self { runner, background, questions, answers, life, started_ns, torn })
+        let frozen = broken == Some(Broken::FrozenClock);
+        let last = (0, timestamp_ns);
+        Ok(Self {
+            runner,
+            background,
+            replaying,
+            questions,
+            answers,
+            life,
+            started_ns,
+            timeline,
+            last,
+            frozen,
+            torn,
+        })
     }
 
     /// One round of the shard's thread.
-    pub fn turn(&mut self, now_ns: u64) -> Result<(), String> {
+    pub fn turn(&mut self, now_ns: u64, clock_error_ns: i64) -> Result<(), String> {
         while let Some(Question { ticket, account, password }) = self.questions.pop() {
             let correct = account.is_some() && password == PASSWORD;
             // As many answers as questions fit.
@@ -182,8 +228,39 @@ impl Engine {
         }
         self.runner.core.log.catch_up().map_err(|error| error.to_string())?;
         let received = self.runner.receive().map_err(|error| error.to_string())?;
-        let now = Now { monotonic_ns: now_ns - self.started_ns, timestamp_ns: EPOCH_NS + now_ns };
+        let (monotonic_ns, timestamp_ns) = self.time(now_ns, clock_error_ns);
+        let now = Now { monotonic_ns, timestamp_ns };
         self.runner.turn_at(received, now).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Time passes in the timestamps as well, whatever the machine's clock does: at least half of what passed since the last look.
+    pub fn check_time(&mut self, now_ns: u64, clock_error_ns: i64) -> Result<(), String> {
+        let (monotonic_ns, timestamp_ns) = self.time(now_ns, clock_error_ns);
+        let (last_ns, last_timestamp_ns) = std::mem::replace(&mut self.last, (monotonic_ns, timestamp_ns));
+        let elapsed_ns = monotonic_ns - last_ns;
+        if timestamp_ns < last_timestamp_ns.saturating_add(elapsed_ns / 2) {
+            return Err(format!(
+                "in {elapsed_ns} ns timestamps went from {last_timestamp_ns} to {timestamp_ns}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, now_ns: u64, clock_error_ns: i64) -> (u64, u64) {
+        let monotonic_ns = now_ns - self.started_ns;
+        let wall_ns = wall_ns(now_ns, clock_error_ns);
+        let timestamp_ns = match self.frozen {
+            true => wall_ns.max(self.last.1),
+            false => self.timeline.at(monotonic_ns, || wall_ns),
+        };
+        (monotonic_ns, timestamp_ns)
+    }
+
+    /// What the replay thread may do in the meantime. Returns the questions that it looked into.
+    pub fn replay(&mut self, steps: u64, truth: &Truth) -> u64 {
+        let Self { replaying, runner, .. } = self;
+        let mut send = |session, from| send_past(runner, session, from, truth);
+        (0..steps).take_while(|_| replaying.step(&mut send)).count() as u64
     }
 
     /// What the journal's threads may do in the meantime, and while the next round waits for them.
@@ -194,6 +271,29 @@ impl Engine {
     pub fn sync_failed(&self) -> bool {
         self.background.borrow().sync_failed
     }
+}
+
+/// Sends a session's messages whether they were released or not.
+fn send_past<L: Log>(runner: &mut Runner<EnginePort, L>, session: SessionId, from: u64, truth: &Truth) {
+    let target = &runner.core.sessions[session];
+    let Route::Datagrams(peer) = target.route else { return };
+    let name = *target.downstream.stream.session();
+    let all = truth.sessions.get(session as usize).map_or(&[][..], |streams| &streams.downstream);
+    for (sequence, message) in (1..).zip(all).skip(from.saturating_sub(1) as usize) {
+        let sent = runner.port.send(&peer, |out| {
+            let Some(mut writer) = PacketWriter::new(out, name, sequence) else { return 0 };
+            writer.push(message);
+            writer.finish()
+        });
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the machine's clock says.
+fn wall_ns(now_ns: u64, clock_error_ns: i64) -> u64 {
+    (EPOCH_NS + now_ns).saturating_add_signed(clock_error_ns)
 }
 
 /// What an operator would write for it.
@@ -219,8 +319,8 @@ fn config(setting: &Setting<'_>) -> Config {
     Config {
         engine: EngineConfig { idle: IdleStrategy::Spin, ..EngineConfig::default() },
         session: SessionConfig {
-            max_sessions: MAX_SESSIONS,
-            resend_window_bytes: WINDOW_BYTES,
+            max_sessions: setting.sizes.sessions as usize,
+            resend_window_bytes: setting.sizes.window_bytes,
             parked_datagrams: 64,
             // Half of all runs are of a venue where a login always takes two rounds.
             login_cookies: if setting.seed.is_multiple_of(2) {
@@ -232,8 +332,8 @@ fn config(setting: &Setting<'_>) -> Config {
         },
         journal: JournalConfig { durability: setting.durability, ..JournalConfig::default() },
         limits: LimitsConfig {
-            max_orders: 4_096,
-            max_price_levels: 256,
+            max_orders: setting.sizes.orders,
+            max_price_levels: setting.sizes.price_levels,
             max_instruments: symbols.len() as u32,
             ..LimitsConfig::default()
         },

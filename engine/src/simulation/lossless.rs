@@ -9,7 +9,7 @@
 
 use super::broken::Broken;
 use super::client::Client;
-use super::engine::{Engine, PATIENCE, Setting, StartError};
+use super::engine::{Engine, PATIENCE, Setting, Sizes, StartError};
 use super::flow::Flow;
 use super::truth::Truth;
 use crate::log::sim::Faults as DiskFaults;
@@ -73,6 +73,8 @@ fn play(
         durability,
         users: &users,
         symbols: &SYMBOLS,
+        sizes: Sizes::AMPLE,
+        clock_error_ns: 0,
         broken,
         seed,
     };
@@ -85,7 +87,7 @@ fn play(
         network.advance(random.between(20_000, 200_000));
         let now_ns = network.now_ns();
         engine.background(8, 8, PATIENCE);
-        engine.turn(now_ns)?;
+        engine.turn(now_ns, 0)?;
         truth.borrow_mut().catch_up()?;
         let truth = truth.borrow();
         let mut missing = None;

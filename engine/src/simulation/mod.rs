@@ -14,6 +14,7 @@ pub mod broken;
 mod client;
 mod engine;
 mod flow;
+mod hazards;
 #[cfg(test)]
 mod lossless;
 mod naive;
@@ -22,6 +23,7 @@ mod wiring;
 mod world;
 
 pub use broken::Broken;
+pub use hazards::{Hazard, Hazards};
 
 use std::fmt;
 
@@ -31,6 +33,8 @@ pub struct Options {
     pub seed: u64,
     /// Rounds with faults; a quiet time follows in which everything has to come right.
     pub steps: u64,
+    /// What may be in the run; whether it is, the seed decides.
+    pub allowed: Hazards,
     /// A deliberate defect, to see whether the checks find it.
     pub broken: Option<Broken>,
 }
@@ -47,6 +51,11 @@ pub struct Report {
     pub power_losses: u64,
     pub client_crashes: u64,
     pub partitions: u64,
+    /// Ranges of messages that came from the journal.
+    pub replays: u64,
+    pub clock_steps: u64,
+    /// Orders and logins that found no place.
+    pub refused_by_tables: u64,
     /// Times that a restart found a record cut short.
     pub torn_tails: u64,
     /// The disk damaged what it had confirmed, and the engine refused to start on it: the run ends there.
@@ -61,6 +70,7 @@ pub struct Report {
 pub struct Violation {
     pub seed: u64,
     pub steps: u64,
+    pub allowed: Hazards,
     pub broken: Option<Broken>,
     pub step: u64,
     pub what: String,
@@ -68,8 +78,8 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Violation { seed, steps, broken, step, what } = self;
-        write!(f, "step {step}: {what}\nrepeat with: pitlane sim --seed {seed} --steps {steps}")?;
+        let Violation { seed, steps, allowed, broken, step, what } = self;
+        write!(f, "step {step}: {what}\nrepeat with: pitlane sim --seed {seed} --steps {steps}{allowed}")?;
         if let Some(broken) = broken {
             write!(f, " --break {broken}")?;
         }

@@ -18,6 +18,8 @@ struct Record {
 pub struct Streams {
     pub upstream: Vec<Vec<u8>>,
     pub downstream: Vec<Vec<u8>>,
+    /// Of each downstream message, the record that caused it.
+    pub causes: Vec<Lsn>,
 }
 
 #[derive(Default)]
@@ -29,6 +31,8 @@ pub struct Truth {
     naive: Naive,
     /// A record whose number was not the next one.
     misnumbered: Option<Lsn>,
+    /// A record from before the one before it.
+    out_of_time: Option<Lsn>,
     /// Last record whose replies could leave.
     released: Lsn,
 }
@@ -49,6 +53,9 @@ impl Outputs for Collected {
 
 impl Truth {
     pub fn record(&mut self, lsn: Lsn, kind: u8, timestamp_ns: u64, payload: Vec<u8>) {
+        if self.records.last().is_some_and(|last| last.timestamp_ns > timestamp_ns) {
+            self.out_of_time.get_or_insert(lsn);
+        }
         self.records.push(Record { kind, timestamp_ns, payload });
         if lsn.0 != self.records.len() as u64 {
             self.misnumbered.get_or_insert(lsn);
@@ -80,6 +87,18 @@ impl Truth {
         })
     }
 
+    /// Orders refused, which is only ever for want of room.
+    pub fn no_room(&self) -> u64 {
+        let all = self.sessions.iter().flat_map(|streams| &streams.downstream);
+        all.filter(|message| message.first() == Some(&b'J')).count() as u64
+    }
+
+    /// Whether another user would find no place.
+    pub fn is_full_of_sessions(&self) -> bool {
+        let full = |shard: &Shard| shard.sessions() >= shard.genesis.max_sessions as usize;
+        self.shard.as_ref().is_some_and(full)
+    }
+
     pub fn state_hash(&self) -> Option<u64> {
         self.shard.as_ref().map(Shard::state_hash)
     }
@@ -105,6 +124,9 @@ impl Truth {
     pub fn catch_up(&mut self) -> Result<(), String> {
         if let Some(lsn) = self.misnumbered {
             return Err(format!("record {lsn} does not follow the one before"));
+        }
+        if let Some(lsn) = self.out_of_time {
+            return Err(format!("record {lsn} is older than the one before it"));
         }
         while self.applied < self.records.len() {
             self.apply(self.applied)?;
@@ -148,6 +170,7 @@ impl Truth {
         }
         for (session, message) in collected.0 {
             self.sessions[session as usize].downstream.push(message);
+            self.sessions[session as usize].causes.push(Lsn(lsn as u64));
         }
         self.naive.settled().map_err(|what| format!("record {lsn}: {what}"))
     }

@@ -1,7 +1,10 @@
 //! What stands between the engine and the simulated world: a log that notes what it is given, and a port that dies with its process.
-//! Two of the deliberate defects live here.
+//! Three of the deliberate defects live here.
 
 use super::truth::Truth;
+use crate::history::replay::{Question, ReplayDesk, Replayer};
+use crate::history::source::LogSource;
+use crate::inputs::SessionId;
 use crate::log::error::AppendError;
 use crate::log::keeper::{Preparer, Step, Syncer};
 use crate::log::writer::Log;
@@ -71,6 +74,34 @@ impl Background {
     }
 }
 
+/// Who answers a shard's deep questions, step by step.
+pub enum Replaying {
+    Gated(Box<Replayer<SimStorage>>),
+    /// Of an engine whose replays are not gated: they have all that has happened, and go past the shard.
+    Ungated(ReplayDesk),
+}
+
+impl Replaying {
+    pub fn new(source: LogSource<SimStorage>, desk: ReplayDesk, ungated: bool) -> Self {
+        match ungated {
+            true => Self::Ungated(desk),
+            false => Self::Gated(Box::new(Replayer::new(source, desk))),
+        }
+    }
+
+    /// Looks into the next question; false if there is none. What goes past the shard, `send` answers: whose messages, and from which on.
+    pub fn step(&mut self, send: impl FnOnce(SessionId, u64)) -> bool {
+        match self {
+            Self::Gated(replayer) => replayer.step(),
+            Self::Ungated(desk) => {
+                let Ok(Question { session, from, .. }) = desk.questions.pop() else { return false };
+                send(session, from);
+                true
+            }
+        }
+    }
+}
+
 /// A log that tells the truth what it was given.
 pub struct Recording<L: Log> {
     inner: L,
@@ -104,6 +135,13 @@ impl<L: Log> Recording<L> {
         }
     }
 
+    /// What may leave from now on. A dead process goes on to the end of its round, in vain.
+    fn note_released(&self) {
+        if self.late.is_none() && !self.storage.is_dead() {
+            self.truth.borrow_mut().release(self.inner.releasable());
+        }
+    }
+
     /// Appends what was put off.
     pub fn catch_up(&mut self) -> Result<(), AppendError> {
         while let Some((kind, timestamp_ns, payload)) = self.late.as_mut().and_then(VecDeque::pop_front) {
@@ -123,6 +161,7 @@ impl<L: Log> Log for Recording<L> {
             None => self.last = self.append_or_wait(kind, timestamp_ns, parts)?,
         }
         self.truth.borrow_mut().record(self.last, kind, timestamp_ns, parts.concat());
+        self.note_released();
         Ok(self.last)
     }
 
@@ -130,12 +169,8 @@ impl<L: Log> Log for Recording<L> {
         if self.late.is_some() {
             return self.last;
         }
-        let releasable = self.inner.releasable();
-        // A dead process goes on to the end of its round, in vain.
-        if !self.storage.is_dead() {
-            self.truth.borrow_mut().release(releasable);
-        }
-        releasable
+        self.note_released();
+        self.inner.releasable()
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::broken::Broken;
 use super::client::{Client, SYMBOLS};
-use super::engine::{Engine, PATIENCE, SHARD, Setting, StartError};
+use super::engine::{Engine, PATIENCE, SHARD, Setting, Sizes, StartError};
+use super::hazards::{Hazard, Hazards};
 use super::truth::Truth;
 use super::{Options, Report, Violation};
 use crate::log::format::{self, SECTOR};
@@ -21,6 +22,11 @@ const MILLISECOND_NS: u64 = 1_000_000;
 const QUIET_MAX_NS: u64 = 90_000 * MILLISECOND_NS;
 /// Starts in a row that may fail while the disk errs.
 const STARTS_MAX: u32 = 100;
+const CLIENTS_MAX: u64 = 6;
+/// The machine's clock is set by up to two hours at a time.
+const CLOCK_STEP_MAX: u64 = 7_200_000 * MILLISECOND_NS;
+/// What the hazards draw is drawn apart, so that runs without them stay as they are.
+const HAZARDS: u64 = 0x68a2_a4d5;
 /// The book is compared as a whole every so many steps: it costs more than a step.
 const BOOK_CHECK_STEPS: u64 = 64;
 
@@ -32,6 +38,12 @@ struct Weather {
     network: Faults,
     disk: DiskFaults,
     trading: f64,
+    /// Of the machine's clock being set.
+    clock_step: f64,
+    /// Of a client that crashes, that it loses its memory too.
+    forgetting: f64,
+    /// Of the disk being busy with something else for a round.
+    disk_busy: f64,
 }
 
 pub struct World {
@@ -48,6 +60,11 @@ pub struct World {
     starts_failed: u32,
     clients: Vec<Client>,
     partition: Option<(PartitionId, u64)>,
+    sizes: Sizes,
+    /// Draws what hazards need.
+    hazards: Random,
+    /// How far the machine's clock is off.
+    clock_error_ns: i64,
     step: u64,
     report: Report,
 }
@@ -93,14 +110,41 @@ fn weather(random: &mut Random, durability: Durability, broken: Option<Broken>) 
         network,
         disk,
         trading: 0.1 + 0.9 * random.unit(),
+        clock_step: 0.0,
+        forgetting: 0.0,
+        disk_busy: 0.0,
     }
+}
+
+/// How large the engine's tables and windows are, and what else the hazards bring.
+fn sizes(hazards: Hazards, random: &mut Random, weather: &mut Weather) -> Sizes {
+    let mut sizes = Sizes::AMPLE;
+    if hazards.has(Hazard::Replays) {
+        sizes.window_bytes = 1 << random.between(11, 13);
+        weather.forgetting = random.unit();
+        weather.client_crash += 0.01 * random.unit();
+        weather.disk_busy = 1.0 - random.unit() * random.unit();
+    }
+    if hazards.has(Hazard::Clock) {
+        weather.clock_step = 0.02 * random.unit();
+    }
+    if hazards.has(Hazard::Tables) {
+        sizes.orders = 1 << random.between(2, 6);
+        sizes.price_levels = random.between(2, 12) as u32;
+        sizes.sessions = random.between(2, CLIENTS_MAX) as u32;
+    }
+    sizes
 }
 
 impl World {
     pub fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed);
-        let durability = if random.chance(0.5) { Durability::Disk } else { Durability::Process };
-        let weather = weather(&mut random, durability, options.broken);
+        let on_disk = random.chance(0.5) || options.broken == Some(Broken::UngatedReplay);
+        let durability = if on_disk { Durability::Disk } else { Durability::Process };
+        let mut weather = weather(&mut random, durability, options.broken);
+        let mut hazards = Random::new(options.seed ^ HAZARDS);
+        let some = options.allowed.some(&mut hazards, options.broken.and_then(Broken::needs));
+        let sizes = sizes(some, &mut hazards, &mut weather);
         let network = SimNetwork::new(random.next_u64(), weather.network.clone());
         // The first start is on a disk that behaves: nothing has been promised that could be lost.
         let storage = SimStorage::new(random.next_u64(), durability, DiskFaults::default());
@@ -117,6 +161,9 @@ impl World {
             starts_failed: 0,
             clients: Vec::new(),
             partition: None,
+            sizes,
+            hazards,
+            clock_error_ns: 0,
             step: 0,
             report: Report::default(),
             random,
@@ -124,18 +171,20 @@ impl World {
     }
 
     pub fn run(mut self) -> Result<Report, Violation> {
-        let Options { seed, steps, broken } = self.options;
+        let Options { seed, steps, allowed, broken } = self.options;
         match self.live() {
             Ok(()) | Err(Stop::Ended) => {
                 self.summarize();
                 Ok(self.report)
             }
-            Err(Stop::Violated(what)) => Err(Violation { seed, steps, broken, step: self.step, what }),
+            Err(Stop::Violated(what)) => {
+                Err(Violation { seed, steps, allowed, broken, step: self.step, what })
+            }
         }
     }
 
     fn live(&mut self) -> Result<(), Stop> {
-        for index in 1..=self.random.between(2, 6) as u8 {
+        for index in 1..=self.random.between(2, CLIENTS_MAX) as u8 {
             let random = self.random.fork();
             self.clients.push(Client::new(&self.network, self.endpoint, index, random)?);
         }
@@ -170,7 +219,15 @@ impl World {
         if self.random.chance(self.weather.client_crash) {
             let victim = self.random.index(self.clients.len());
             self.clients[victim].crash(now_ns)?;
+            if self.hazards.chance(self.weather.forgetting) {
+                self.clients[victim].forget();
+            }
             self.report.client_crashes += 1;
+        }
+        if self.hazards.chance(self.weather.clock_step) {
+            let by_ns = self.hazards.between(MILLISECOND_NS, CLOCK_STEP_MAX) as i64;
+            self.clock_error_ns += if self.hazards.chance(0.5) { by_ns } else { -by_ns };
+            self.report.clock_steps += 1;
         }
         match self.partition {
             Some((id, until_ns)) if now_ns >= until_ns => {
@@ -221,12 +278,17 @@ impl World {
         }
         if let Some(engine) = &mut self.engine {
             let (preparer, syncer, patience) = if faults {
-                (self.random.below(8), self.random.below(3), self.random.below(16))
+                let busy = self.hazards.chance(self.weather.disk_busy);
+                let syncer_steps = self.random.below(3);
+                (self.random.below(8), if busy { 0 } else { syncer_steps }, self.random.below(16))
             } else {
                 (8, 8, PATIENCE)
             };
             engine.background(preparer, syncer, patience);
-            let ended = self.storage.is_dead() || engine.turn(now_ns).is_err();
+            let questions = if faults { self.hazards.below(3) } else { 8 };
+            self.report.replays += engine.replay(questions, &self.truth.borrow());
+            engine.check_time(now_ns, self.clock_error_ns)?;
+            let ended = self.storage.is_dead() || engine.turn(now_ns, self.clock_error_ns).is_err();
             let over = ended || self.storage.is_dead() || engine.life.is_over.get();
             // After a failed sync the process goes on until it is to write again. Somebody looks after it before long.
             if over || (engine.sync_failed() && self.random.chance(0.05)) {
@@ -252,6 +314,8 @@ impl World {
             durability: self.durability,
             users: &users,
             symbols: &SYMBOLS,
+            sizes: self.sizes,
+            clock_error_ns: self.clock_error_ns,
             broken: self.options.broken,
             seed: self.options.seed,
         };
@@ -349,6 +413,8 @@ impl World {
         let truth = self.truth.borrow();
         self.report.records = truth.last().0;
         self.report.executions = truth.executions();
+        self.report.refused_by_tables =
+            truth.no_room() + self.clients.iter().map(|client| client.refused).sum::<u64>();
         let mut fingerprint = self.network.now_ns() ^ truth.state_hash().unwrap_or(0);
         for message in self.clients.iter().flat_map(Client::received) {
             self.report.messages_received += 1;

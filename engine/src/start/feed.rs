@@ -3,7 +3,8 @@
 use super::{Engine, ports};
 use crate::config::Config;
 use crate::core::Core;
-use crate::feed::{self, JournalSource, Publisher};
+use crate::feed::{self, Publisher};
+use crate::history::source::LogFiles;
 use crate::log::writer::Log;
 
 impl Engine {
@@ -13,7 +14,7 @@ impl Engine {
         config: &Config,
         shard: usize,
         core: &mut Core<L>,
-        journal: Option<JournalSource>,
+        journal: Option<LogFiles>,
     ) -> anyhow::Result<Option<Publisher>> {
         if !feed::is_wanted(&config.feed) {
             return Ok(None);

@@ -3,12 +3,13 @@
 use super::Engine;
 use crate::assembly::Assembly;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::core::Core;
-use crate::feed::JournalSource;
 use crate::history::replay::{ReplayHandle, Replays};
 use crate::history::snapshot::retention::Retention;
 use crate::history::snapshot::thread::{self, SnapshotRequest, Snapshots};
-use crate::log::{self, Background, FileStorage, Writer};
+use crate::history::source::LogFiles;
+use crate::log::{self, Background, FileStorage, JournalDirectory, Writer};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +25,7 @@ pub(super) struct Journaled {
 /// How the rest of the engine reads what the shard has written.
 pub(super) struct JournalReaders {
     pub replays: ReplayHandle,
-    pub source: JournalSource,
+    pub source: LogFiles,
 }
 
 impl Engine {
@@ -35,10 +36,13 @@ impl Engine {
         snapshot: SnapshotRequest,
     ) -> anyhow::Result<Journaled> {
         let (config, number) = (assembly.config, assembly.shard as u32);
-        let OpenJournal { core, clock, background, storage } = open_journal(assembly)?;
+        let directory = self.lock_journals(config)?;
+        let OpenJournal { core, clock, background, storage } = open_journal(assembly, &directory)?;
         self.journals.push(background);
         let progress = Arc::clone(core.log.progress());
-        let (replays, handle) = Replays::start(storage.clone(), Arc::clone(&progress), number)?;
+        let reading = FileStorage::read_only(directory.path());
+        let source = LogFiles::new(reading, number, Arc::clone(&progress));
+        let (replays, handle) = Replays::start(source.clone())?;
         self.replays.push(replays);
         let settings = thread::Settings {
             shard: number,
@@ -48,15 +52,21 @@ impl Engine {
                 retain_journal: config.journal.retain_segments,
             },
         };
-        self.snapshots.push(Snapshots::start(storage, Arc::clone(&progress), settings, snapshot)?);
-        let source = JournalSource {
-            directory: config.journal.directory.clone(),
-            shard: number,
-            progress,
-            durability: config.journal.durability,
-        };
+        self.snapshots.push(Snapshots::start(storage, progress, settings, snapshot)?);
         let readers = JournalReaders { replays: handle, source };
         Ok(Journaled { core, clock, readers })
+    }
+}
+
+impl Engine {
+    /// The directory of all shards' journals, which this process alone may write to.
+    fn lock_journals(&mut self, config: &Config) -> anyhow::Result<Arc<JournalDirectory>> {
+        let directory = match self.journal_directory.take() {
+            Some(locked) => locked,
+            None => Arc::new(JournalDirectory::lock(&config.journal.directory)?),
+        };
+        self.journal_directory = Some(Arc::clone(&directory));
+        Ok(directory)
     }
 }
 
@@ -69,14 +79,16 @@ struct OpenJournal {
 }
 
 /// Recovers a shard from its journal, or begins one.
-fn open_journal(assembly: &mut Assembly<'_>) -> anyhow::Result<OpenJournal> {
+fn open_journal(
+    assembly: &mut Assembly<'_>,
+    directory: &Arc<JournalDirectory>,
+) -> anyhow::Result<OpenJournal> {
     let (config, shard) = (assembly.config, assembly.shard);
     let durability = config.journal.durability;
     let settings =
         log::Settings { durability, segment_size: config.journal.segment_bytes, ..log::Settings::default() };
-    let directory = &config.journal.directory;
-    let context = || format!("shard {shard}, journal in {}", directory.display());
-    let storage = FileStorage::open(directory, shard as u32, durability).with_context(context)?;
+    let context = || format!("shard {shard}, journal in {}", directory.path().display());
+    let storage = FileStorage::open_in(directory, shard as u32, durability).with_context(context)?;
     let began = Instant::now();
     let recovered = assembly.recover(storage.clone()).with_context(context)?;
     let opened = log::start(storage.clone(), shard as u32, recovered.end, settings).with_context(context)?;

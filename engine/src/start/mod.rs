@@ -17,7 +17,7 @@ use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
 use crate::history::replay::Replays;
 use crate::history::snapshot::thread::{SnapshotRequest, Snapshots};
-use crate::log::Background;
+use crate::log::{Background, JournalDirectory};
 use crate::runner::{RunError, SharedReport};
 use anyhow::Context;
 use ports::Ports;
@@ -33,6 +33,7 @@ pub struct Engine {
     reports: Vec<SharedReport>,
     /// Closed after the threads that write to them have ended.
     journals: Vec<Background>,
+    journal_directory: Option<Arc<JournalDirectory>>,
     replays: Vec<Replays>,
     snapshots: Vec<Snapshots>,
     verifier: Verifier,
@@ -91,6 +92,7 @@ impl Engine {
             threads: Vec::new(),
             reports: shared.iter().map(|shared: &Shared| shared.report.clone()).collect(),
             journals: Vec::new(),
+            journal_directory: None,
             replays: Vec::new(),
             snapshots: Vec::new(),
             verifier,

@@ -1,11 +1,10 @@
 //! Feed messages that no window has any more, made again by a replica of the shard that follows its journal. Slow (it
 //! begins with a snapshot at best) and never on the shard's thread.
 
-use super::journal_source::JournalSource;
 use crate::history::recovery::RecoveryError;
 use crate::history::replica::Replica;
+use crate::history::source::LogFiles;
 use crate::inputs::SessionId;
-use crate::log::FileStorage;
 use crate::shard::{Outputs, Shard};
 use std::ops::ControlFlow;
 use wire::ouch::MAX_MESSAGE_LENGTH;
@@ -15,14 +14,13 @@ use wire::ouch::MAX_MESSAGE_LENGTH;
 /// # Errors
 /// The journal or a snapshot cannot be read, or does not go back that far.
 pub fn replay(
-    journal: &JournalSource,
+    journal: &LogFiles,
     from: u64,
     sink: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
 ) -> Result<(), RecoveryError> {
-    let storage = FileStorage::read_only(&journal.directory);
     let limit = journal.limit();
     let suits = |shard: &Shard| shard.next_feed() <= from;
-    let mut replica = Replica::open(storage, journal.shard, limit, suits)?;
+    let mut replica = Replica::open(journal.storage.clone(), journal.shard, limit, suits)?;
     let next = replica.shard.as_ref().map_or(1, Shard::next_feed);
     let mut outputs = FeedFrom { from, next, sink, broken: false };
     replica.advance(limit, &mut outputs, |outputs| outputs.broken)

@@ -2,13 +2,13 @@
 //! alone, and fetches from the journal what the tap could not hold. It follows the shard and never holds it up.
 
 use super::deep;
-use super::journal_source::JournalSource;
 use super::request_server::RequestServer;
 use super::state::Feed;
 use super::tap::TapReader;
 use super::window::window;
 use crate::feed::books::Books;
 use crate::history::recovery::RecoveryError;
+use crate::history::source::LogFiles;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Follower {
     pub feed: Feed,
     pub tap: TapReader,
     pub server: Option<RequestServer>,
-    pub journal: Option<JournalSource>,
+    pub journal: Option<LogFiles>,
 }
 
 impl Follower {
@@ -75,7 +75,7 @@ impl Follower {
 
 /// Fetches the messages before `until` from the journal. Without one, or with a damaged one, they are lost, and the books
 /// with them.
-fn recover(feed: &Feed, journal: Option<&JournalSource>, until: u64) {
+fn recover(feed: &Feed, journal: Option<&LogFiles>, until: u64) {
     let from = feed.lock().next();
     let why = match journal {
         None => "there is no journal".to_owned(),
@@ -96,7 +96,7 @@ fn recover(feed: &Feed, journal: Option<&JournalSource>, until: u64) {
     state.history = window(state.window_bytes, state.session, until);
 }
 
-fn replay(feed: &Feed, journal: &JournalSource, until: u64) -> Result<(), RecoveryError> {
+fn replay(feed: &Feed, journal: &LogFiles, until: u64) -> Result<(), RecoveryError> {
     let from = feed.lock().next();
     deep::replay(journal, from, |sequence, message| {
         if sequence >= until {

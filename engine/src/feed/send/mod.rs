@@ -3,7 +3,6 @@
 mod allowance;
 mod deep;
 mod follower;
-mod journal_source;
 mod old_requests;
 mod publisher;
 pub mod receivers;
@@ -14,7 +13,6 @@ pub mod tap;
 mod threads;
 mod window;
 
-pub use journal_source::JournalSource;
 pub use publisher::{FeedCounters, Publisher};
 pub use state::Feed;
 pub use threads::{FeedThreads, start};

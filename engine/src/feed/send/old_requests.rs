@@ -3,11 +3,11 @@
 
 use super::allowance::Standing;
 use super::deep;
-use super::journal_source::JournalSource;
 use super::window::window;
 use crate::accounts::attempts::Source;
 use crate::doors::Seldom;
 use crate::history::recovery::RecoveryError;
+use crate::history::source::LogFiles;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -53,7 +53,7 @@ struct Work {
 
 impl OldRequests {
     /// Starts the thread, which answers over `socket`.
-    pub fn start(socket: UdpSocket, journal: JournalSource, session: SessionName) -> io::Result<Self> {
+    pub fn start(socket: UdpSocket, journal: LogFiles, session: SessionName) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let requests = Self(Arc::clone(&shared));
         std::thread::Builder::new()
@@ -122,7 +122,7 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, socket: &UdpSocket, journal: &JournalSource, session: SessionName) {
+    fn serve(&self, socket: &UdpSocket, journal: &LogFiles, session: SessionName) {
         let mut failures = Seldom::default();
         let mut datagram = [0; MAX_PAYLOAD];
         while let Some(request) = self.await_request() {
@@ -171,7 +171,7 @@ pub fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) {
 }
 
 /// Messages from `from` on, as many as a window takes.
-fn fetch(journal: &JournalSource, session: SessionName, from: u64) -> Result<SendStream, RecoveryError> {
+fn fetch(journal: &LogFiles, session: SessionName, from: u64) -> Result<SendStream, RecoveryError> {
     let mut fetched = window(WINDOW_BYTES, session, from);
     let mut bytes = 0;
     deep::replay(journal, from, |_, message| {

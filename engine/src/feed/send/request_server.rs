@@ -2,10 +2,10 @@
 //! make no sense are not answered, as the protocol says, nor are those beyond what their source may have.
 
 use super::allowance::{Allowances, ProvenSources};
-use super::journal_source::JournalSource;
 use super::old_requests::{OldRequest, OldRequests, send};
 use super::state::Feed;
 use crate::config::FeedConfig;
+use crate::history::source::LogFiles;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl RequestServer {
         session: SessionName,
         config: &FeedConfig,
         proven: ProvenSources,
-        journal: Option<JournalSource>,
+        journal: Option<LogFiles>,
     ) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
         let (many, few) = (config.requests_per_source, config.requests_per_unproven_source);

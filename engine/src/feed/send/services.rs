@@ -3,10 +3,10 @@
 
 use super::allowance::ProvenSources;
 use super::deep;
-use super::journal_source::JournalSource;
 use super::state::Feed;
 use crate::accounts::verify::{Door, Verdict};
 use crate::doors::{Place, Places};
+use crate::history::source::LogFiles;
 use crate::soup::{Connection, SoupError, push_sequenced};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Services {
     pub feed: Feed,
-    pub journal: Option<JournalSource>,
+    pub journal: Option<LogFiles>,
     pub accounts: Door,
     pub proven: ProvenSources,
     pub stop: Arc<AtomicBool>,

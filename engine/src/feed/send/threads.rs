@@ -2,7 +2,6 @@
 
 use super::allowance::ProvenSources;
 use super::follower::Follower;
-use super::journal_source::JournalSource;
 use super::receivers;
 use super::request_server::RequestServer;
 use super::services::Services;
@@ -10,6 +9,7 @@ use super::state::Feed;
 use super::tap::TapReader;
 use crate::accounts::verify::Door;
 use crate::config::Config;
+use crate::history::source::LogFiles;
 use anyhow::Context;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ pub fn start(
     next: u64,
     tap: TapReader,
     accounts: Door,
-    journal: Option<JournalSource>,
+    journal: Option<LogFiles>,
 ) -> anyhow::Result<FeedThreads> {
     let stop = Arc::new(AtomicBool::new(false));
     let feed = Feed::new(session, config.feed.window_bytes);

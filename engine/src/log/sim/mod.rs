@@ -21,6 +21,9 @@ use super::{
     storage::{Preparation, Prepared, SegmentKeeper, SegmentWriter, Storage},
 };
 
+/// Of a segment that is being made ready, as with files.
+const UNFINISHED: &str = ".new";
+
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimStorage {
@@ -154,6 +157,12 @@ impl SegmentKeeper for SimKeeper {
     fn prefault(&mut self, _: u64, _: u64) -> Result<(), StorageError> {
         Ok(())
     }
+
+    fn check(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn retire(self) {}
 }
 
 pub struct SimPreparation {
@@ -163,7 +172,7 @@ pub struct SimPreparation {
     epoch: u64,
     size: u64,
     first_bytes: Vec<u8>,
-    /// Steps left: creating, filling and syncing are apart, so that a crash can come between them.
+    /// Steps taken: creating, filling, syncing and naming are apart, so that a crash can come between them.
     stage: u8,
 }
 
@@ -178,7 +187,8 @@ impl Preparation for SimPreparation {
             1 => disk.allocate(self.epoch, self.file, &self.name, self.size)?,
             2 => disk.write(self.epoch, self.file, &self.name, 0, &self.first_bytes)?,
             3 => disk.sync(self.epoch, self.file, &self.name, 0..u64::MAX)?,
-            4 => disk.sync_directory(self.epoch)?,
+            4 => disk.rename(&format!("{}{UNFINISHED}", self.name), &self.name)?,
+            5 => disk.sync_directory(self.epoch)?,
             _ => {
                 drop(disk);
                 let halves = self.storage.halves(self.file, &self.name, self.size, self.epoch);
@@ -218,7 +228,7 @@ impl Storage for SimStorage {
 
     fn prepare(&self, file: &str, size: u64, first_bytes: &[u8]) -> Result<SimPreparation, StorageError> {
         let mut disk = self.disk();
-        let id = disk.create(file)?;
+        let id = disk.create(&format!("{file}{UNFINISHED}"))?;
         Ok(SimPreparation {
             storage: self.clone(),
             file: id,
@@ -273,6 +283,10 @@ impl Storage for SimStorage {
         let mut disk = self.disk();
         let epoch = disk.epoch();
         disk.sync_directory(epoch)
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        Ok(())
     }
 
     fn boot_id(&self) -> u64 {

@@ -2,6 +2,7 @@
 //! and what a listener does that cannot accept. Not what is said on a connection.
 
 use crate::accounts::attempts::Source;
+use crate::counter::Counter;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +16,13 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Refusals and failures of a door are logged this often at most: whoever causes them must not fill the disk.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+pub static REFUSED: Counter =
+    Counter::new("connections_refused", "TCP connections closed at once, as there was no place for them");
+pub static LATE: Counter =
+    Counter::new("connections_late", "TCP connections closed before they had logged in");
+pub static ACCEPT_FAILURES: Counter =
+    Counter::new("accept_failures", "Times a listener had to wait for descriptors or memory");
 
 /// One listener's places.
 #[derive(Debug)]
@@ -60,6 +68,7 @@ impl Places {
         let mut state = self.lock();
         let of_source = state.by_source.get(&source).copied().unwrap_or(0);
         if state.taken >= self.most || of_source >= self.most_per_source {
+            REFUSED.count();
             let why =
                 if state.taken >= self.most { "all places are taken" } else { "its source has its share" };
             if let Some(unsaid) = state.said.may_say() {
@@ -79,6 +88,7 @@ impl Places {
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock) {
             return Duration::ZERO;
         }
+        ACCEPT_FAILURES.count();
         if let Some(unsaid) = self.lock().said.may_say() {
             tracing::warn!(%error, unsaid, "{}: cannot accept a connection; clients wait (ulimit -n, LimitNOFILE)", self.name);
         }

@@ -13,6 +13,7 @@ pub mod shard;
 pub mod history;
 pub mod log;
 
+pub mod counter;
 pub mod doors;
 pub mod feed;
 pub mod gateway;

@@ -2,7 +2,7 @@
 //! order gateway, which serves all its connections from one thread.
 
 use crate::accounts::attempts::Source;
-use crate::doors::LOGIN_TIMEOUT;
+use crate::doors::{LATE, LOGIN_TIMEOUT};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -127,6 +127,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+        LATE.count();
         self.send(&Packet::LoginRejected { reason: login_reject_reason::NOT_AUTHORIZED })?;
         Err(SoupError::NoLogin)
     }

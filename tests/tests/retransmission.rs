@@ -15,7 +15,6 @@ use wire::soupbintcp::Packet;
 
 const PRICE: u64 = 1_500_000;
 const PATIENCE: Duration = Duration::from_secs(60);
-const ORDERS: u32 = 60_000;
 const UNPROVEN_PER_SECOND: u32 = 100;
 
 /// One of the loopback's addresses.
@@ -33,7 +32,7 @@ struct Venue {
 
 impl Venue {
     /// An engine whose feed is far longer than the window in memory.
-    fn open() -> Venue {
+    fn open(orders: u32) -> Venue {
         let address = || SocketAddr::new(host(1), free_port());
         let (gateway, requests, replays) = (address(), address(), address());
         let settings = Settings { durability: "process", ..Settings::default() }
@@ -50,19 +49,19 @@ impl Venue {
         client.heartbeats = false;
         let mut writer = client.stream.try_clone().expect("a second handle");
         let writing = std::thread::spawn(move || {
-            for urn in 1..=ORDERS {
+            for urn in 1..=orders {
                 let mut frame = [0; 128];
                 let length = Packet::UnsequencedData(&enter(urn, b'B', 1, PRICE)).write_frame(&mut frame);
                 writer.write_all(&frame[..length]).expect("sent");
             }
         });
-        for _ in 0..ORDERS {
+        for _ in 0..orders {
             client.receive(b'A').expect("Accepted");
         }
         writing.join().expect("the writer");
         let mut venue = Venue { _engine: engine, requests, replays, session: [0; 10], next: 0 };
         let deadline = Instant::now() + PATIENCE;
-        while venue.next < u64::from(ORDERS) {
+        while venue.next < u64::from(orders) {
             let accepted = venue.log_in(host(1)).accepted;
             (venue.session, venue.next) = (accepted.session, accepted.sequence);
             assert!(Instant::now() < deadline, "the feed ends at {}", venue.next);
@@ -135,7 +134,7 @@ impl Venue {
 
 #[test]
 fn a_source_that_has_shown_nothing_gets_few_answers_and_one_that_logged_in_plenty() {
-    let venue = Venue::open();
+    let venue = Venue::open(20_000);
     let source = host(5);
     let socket = venue.receiver(source);
     let began = Instant::now();
@@ -152,7 +151,10 @@ fn a_source_that_has_shown_nothing_gets_few_answers_and_one_that_logged_in_plent
 
 #[test]
 fn requests_for_old_messages_starve_nobody() {
-    let venue = Venue::open();
+    /// Far more than one window of what was fetched holds.
+    const ORDERS: u32 = 300_000;
+    const READ: u64 = 20_000;
+    let venue = Venue::open(ORDERS);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for last in [7, 8] {
@@ -173,7 +175,7 @@ fn requests_for_old_messages_starve_nobody() {
         let stopping = Stop(&stop);
         let source = host(9);
         let _client = venue.log_in(source);
-        let asked = venue.read_all(&venue.receiver(source), u64::from(ORDERS) - 5000);
+        let asked = venue.read_all(&venue.receiver(source), READ);
         drop(stopping);
         eprintln!("{asked} requests");
     });

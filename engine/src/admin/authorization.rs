@@ -5,12 +5,18 @@ use super::listener::Asker;
 use crate::accounts::attempts::Source;
 use crate::accounts::verify::Door;
 use crate::config::Secret;
+use crate::counter::Counter;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+pub static REFUSED: Counter = Counter::new(
+    "tokens_refused",
+    "Commands without the token, or from whoever has shown too many wrong ones",
+);
 
 /// The token, and the door that counts who shows wrong ones: one source has as many tries as for a password.
 pub struct Authority {
@@ -52,7 +58,10 @@ pub async fn authorize(
 ) -> Response {
     match admin.authority.judge(from, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            REFUSED.count();
+            refusal.into_response()
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! `/metrics` in the Prometheus text format, `/report` as JSON, `/ready`. Reads the reports that shards publish and the XDP
 //! program's counters; asks the shards nothing.
 
-use super::{Admin, PortLabels};
+use super::{Admin, PortLabels, authorization};
+use crate::counter::Counter;
+use crate::doors;
+use crate::feed::send::{old_requests, request_server};
 use crate::runner::Report;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -86,6 +89,17 @@ const GAUGES: &[Metric] = &[
     }),
 ];
 
+/// What happens beside the shards, over all of them: no labels.
+static BESIDE: &[&Counter] = &[
+    &doors::REFUSED,
+    &doors::LATE,
+    &doors::ACCEPT_FAILURES,
+    &authorization::REFUSED,
+    &old_requests::SENT,
+    &old_requests::FETCHED,
+    &request_server::LIMITED,
+];
+
 /// Ready once every shard has published a report.
 pub async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     if admin.shards.iter().all(|shard| shard.report.read().uptime_ns > 0) {
@@ -120,7 +134,8 @@ fn exposition(reports: &[Report], ports: &[&PortLabels], verdicts: &[(&str, u64)
         // Writing to a String cannot fail.
         let _ = writeln!(out, "# HELP pitlane_{name} {help}\n# TYPE pitlane_{name} {kind}");
         for (labels, value) in rows {
-            let _ = writeln!(out, "pitlane_{name}{{{labels}}} {value}");
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let _ = writeln!(out, "pitlane_{name}{labels} {value}");
         }
     };
     let by_shard = |read: fn(&Report) -> u64| {
@@ -137,6 +152,10 @@ fn exposition(reports: &[Report], ports: &[&PortLabels], verdicts: &[(&str, u64)
         let of_shard =
             |(shard, report): (usize, &Report)| (format!("shard=\"{shard}\""), report.port.device.get(name));
         family(&format!("{name}_total"), "counter", help, reports.iter().enumerate().map(of_shard).collect());
+    }
+    for counter in BESIDE {
+        let row = (String::new(), counter.get());
+        family(&format!("{}_total", counter.name), "counter", counter.help, vec![row]);
     }
     let refused = REFUSED
         .iter()
@@ -200,7 +219,9 @@ pub async fn report(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         .collect();
     let verdicts: serde_json::Map<_, _> =
         verdicts(&admin).into_iter().map(|(verdict, count)| (verdict.to_owned(), count.into())).collect();
-    let report = serde_json::json!({ "shards": shards, "xdp_verdicts": verdicts });
+    let beside: serde_json::Map<_, _> =
+        BESIDE.iter().map(|counter| (counter.name.to_owned(), counter.get().into())).collect();
+    let report = serde_json::json!({ "shards": shards, "beside": beside, "xdp_verdicts": verdicts });
     ([(header::CONTENT_TYPE, "application/json")], report.to_string())
 }
 
@@ -228,7 +249,7 @@ mod tests {
         }
         for line in text.lines() {
             let sample = line.starts_with("pitlane_")
-                && (line.contains("{shard=") || line.contains("{verdict="))
+                && (line.contains("{shard=") || line.contains("{verdict=") || !line.contains('{'))
                 && line.rsplit(' ').next().is_some_and(|value| value.parse::<u64>().is_ok());
             assert!(line.starts_with("# ") || sample, "{line}");
         }

@@ -5,7 +5,7 @@ use super::connection::{Connection, Stage};
 use super::rings::{ConnectionId, FromShard, MAX_BLOCK, ShardLink, ToShard};
 use super::tls;
 use crate::config::GatewayConfig;
-use crate::doors::{LOGIN_TIMEOUT, Places};
+use crate::doors::{LATE, LOGIN_TIMEOUT, Places};
 use crate::feed::send::receivers::address_of;
 use anyhow::Context;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -361,6 +361,7 @@ impl Server {
             let silent = now.duration_since(connection.heard);
             match connection.stage {
                 Stage::Connected | Stage::Asked if now.duration_since(connection.since) > LOGIN_TIMEOUT => {
+                    LATE.count();
                     connection.reject(login_reject_reason::NOT_AUTHORIZED, now);
                 }
                 Stage::LoggedIn { .. } if silent > self.timeout => {

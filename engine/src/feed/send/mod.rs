@@ -3,10 +3,10 @@
 mod allowance;
 mod deep;
 mod follower;
-mod old_requests;
+pub mod old_requests;
 mod publisher;
 pub mod receivers;
-mod request_server;
+pub mod request_server;
 mod services;
 mod state;
 pub mod tap;

@@ -5,6 +5,7 @@ use super::allowance::Standing;
 use super::deep;
 use super::window::window;
 use crate::accounts::attempts::Source;
+use crate::counter::Counter;
 use crate::doors::Seldom;
 use crate::history::recovery::RecoveryError;
 use crate::history::source::LogFiles;
@@ -24,6 +25,10 @@ const WAITING_PER_SOURCE_MAX: usize = 4;
 const WINDOWS: usize = 8;
 /// Feed bytes that one pass over the journal fetches: the following requests of the same receiver find theirs here.
 const WINDOW_BYTES: usize = 2 << 20;
+
+pub static SENT: Counter = Counter::new("retransmissions", "Retransmitted datagrams of market data");
+pub static FETCHED: Counter =
+    Counter::new("retransmissions_fetched", "Passes over the journal for messages that no window had");
 
 /// Messages `from..until`, asked for by `source`.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +133,7 @@ impl Shared {
         while let Some(request) = self.await_request() {
             let mut packed = self.lock().pack(&request, &mut datagram);
             if packed.is_none() {
+                FETCHED.count();
                 match fetch(journal, session, request.from) {
                     Ok(fetched) => {
                         let mut work = self.lock();
@@ -165,6 +171,7 @@ impl Shared {
 
 /// A datagram that cannot leave is one more that is lost: the receiver asks again.
 pub fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) {
+    SENT.count();
     if let Err(error) = socket.send_to(datagram, to) {
         tracing::debug!(%to, %error, "a retransmission could not leave");
     }

@@ -5,6 +5,7 @@ use super::allowance::{Allowances, ProvenSources};
 use super::old_requests::{OldRequest, OldRequests, send};
 use super::state::Feed;
 use crate::config::FeedConfig;
+use crate::counter::Counter;
 use crate::history::source::LogFiles;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -14,6 +15,9 @@ use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, Header, MAX_PAYLOAD};
 
 /// Requests answered before the feed is followed again.
 const REQUESTS_PER_ROUND: usize = 256;
+
+pub static LIMITED: Counter =
+    Counter::new("retransmissions_limited", "Requests for retransmission beyond what their source may have");
 
 pub struct RequestServer {
     socket: UdpSocket,
@@ -70,7 +74,7 @@ impl RequestServer {
         if sequence >= until {
             return;
         }
-        let Some(standing) = self.allowances.take(source.into()) else { return };
+        let Some(standing) = self.allowances.take(source.into()) else { return LIMITED.count() };
         let packed = if sequence >= state.history.first() {
             state.history.pack_range(sequence, until, &mut datagram).map(|(length, _)| length)
         } else {

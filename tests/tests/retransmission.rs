@@ -37,6 +37,7 @@ impl Venue {
         let (gateway, requests, replays) = (address(), address(), address());
         let settings = Settings { durability: "process", ..Settings::default() }
             .with("gateway", format!("listen = \"{gateway}\""))
+            .with("session", "timeout_seconds = 600")
             .with(
                 "feed",
                 format!(
@@ -152,7 +153,7 @@ fn a_source_that_has_shown_nothing_gets_few_answers_and_one_that_logged_in_plent
 #[test]
 fn requests_for_old_messages_starve_nobody() {
     /// Far more than one window of what was fetched holds.
-    const ORDERS: u32 = 300_000;
+    const ORDERS: u32 = 240_000;
     const READ: u64 = 20_000;
     let venue = Venue::open(ORDERS);
     let stop = AtomicBool::new(false);

@@ -18,6 +18,9 @@ use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, login_reject_re
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// First repetition of a login; doubles up to the maximum. A password hash alone takes tens of milliseconds.
+const RIDE_REQUEST_INTERVAL_NS: u64 = 250_000_000;
+/// An engine that understands it answers the first order with one; of the datagrams that say so some get lost.
+const RIDE_REQUESTS: u32 = 8;
 const LOGIN_RETRY_NS: u64 = 200 * MILLISECOND_NS;
 const LOGIN_RETRY_NS_MAX: u64 = 1000 * MILLISECOND_NS;
 
@@ -117,6 +120,22 @@ struct Streams {
     duplex: Duplex,
     /// False until the first acknowledgement told where our stream goes on.
     upstream_known: bool,
+    /// How often the engine may still be told that acknowledgements may ride, and when next. It was heard once one rides.
+    ride_requests_left: u32,
+    ride_request_at_ns: u64,
+}
+
+impl Streams {
+    /// The login is done: the engine may let acknowledgements ride, and does not know it yet.
+    fn request_rides(&mut self, now_ns: u64) {
+        self.duplex.set_rides(false);
+        self.ride_requests_left = RIDE_REQUESTS;
+        self.ride_request_at_ns = now_ns;
+    }
+
+    fn ride_deadline(&self) -> u64 {
+        if self.ride_requests_left == 0 || self.duplex.rides() { u64::MAX } else { self.ride_request_at_ns }
+    }
 }
 
 impl Client {
@@ -241,7 +260,13 @@ impl Client {
                     (self.receive_config.clone(), accepted.session, accepted.sequence),
                     now_ns,
                 );
-                self.streams = Some(Streams { downstream: accepted.session, duplex, upstream_known: false });
+                self.streams = Some(Streams {
+                    downstream: accepted.session,
+                    duplex,
+                    upstream_known: false,
+                    ride_requests_left: 0,
+                    ride_request_at_ns: u64::MAX,
+                });
             }
         }
         // The acknowledgement may have been lost: a repeated login brings another.
@@ -294,6 +319,7 @@ impl Client {
             streams.upstream_known = true;
         }
         streams.duplex.receive.request_ack();
+        streams.request_rides(now_ns);
         self.last_heard_ns = now_ns;
         self.state = State::Active;
         Outcome::Activated
@@ -347,6 +373,11 @@ impl Client {
     pub fn pack(&mut self, now_ns: u64, pool: &ParkingPool, out: &mut [u8]) -> usize {
         match &mut self.streams {
             Some(streams) if self.state == State::Active => {
+                if now_ns >= streams.ride_deadline() {
+                    streams.ride_requests_left -= 1;
+                    streams.ride_request_at_ns = now_ns + RIDE_REQUEST_INTERVAL_NS;
+                    return pack_request(&Request::Ride { session: streams.downstream }, out);
+                }
                 streams.duplex.pack(now_ns, u64::MAX, pool, out).unwrap_or(0)
             }
             _ => 0,

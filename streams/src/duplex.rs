@@ -3,14 +3,16 @@
 use wire::moldudp64::{HEADER_LENGTH, Header};
 
 use super::{
-    Kind, ParkingPool, ReceiveConfig, ReceiveStream, Received, RequestOutcome, Run, SendConfig, SendStream,
-    SessionName, classify,
+    Kind, ParkingPool, RIDER_LENGTH, ReceiveConfig, ReceiveStream, Received, RequestOutcome, Run, SendConfig,
+    SendStream, SessionName, classify,
 };
 
 /// One end of a session: it sends one stream and receives the other.
 pub struct Duplex {
     pub send: SendStream,
     pub receive: ReceiveStream,
+    /// The peer understands acknowledgements that ride with messages: it has sent one, or said so.
+    rides: bool,
 }
 
 /// What a datagram meant to a session.
@@ -38,7 +40,18 @@ impl Duplex {
         Duplex {
             send: SendStream::restore(send.0, send.1, send.2, now_ns),
             receive: ReceiveStream::new(receive.0, receive.1, receive.2),
+            rides: false,
         }
+    }
+
+    /// Whether acknowledgements ride with messages from now on. A new login starts without.
+    pub fn set_rides(&mut self, rides: bool) {
+        self.rides = rides;
+    }
+
+    /// Whether they do.
+    pub fn rides(&self) -> bool {
+        self.rides
     }
 
     /// Takes a whole UDP payload.
@@ -54,17 +67,24 @@ impl Duplex {
         match classify(&header, payload.len(), self.send.session(), self.receive.session()) {
             Kind::Stream => {
                 let blocks = &payload[HEADER_LENGTH..];
-                Event::Received(self.receive.on_datagram(&header, blocks, now_ns, pool, deliver))
+                let received = self.receive.on_datagram(&header, blocks, now_ns, pool, deliver);
+                if let Some(acknowledged) = self.receive.take_rider() {
+                    self.rides = true;
+                    self.on_ack(acknowledged, now_ns);
+                }
+                Event::Received(received)
             }
-            Kind::Acknowledgement => {
-                let progress = self.send.on_ack(header.sequence, now_ns);
-                self.receive.set_round_trip(self.send.round_trip());
-                Event::Acknowledged(progress)
-            }
+            Kind::Acknowledgement => Event::Acknowledged(self.on_ack(header.sequence, now_ns)),
             Kind::Request => Event::Requested(self.send.on_request(header.sequence, header.count)),
             Kind::Foreign => Event::Foreign,
             Kind::Malformed => Event::Malformed,
         }
+    }
+
+    fn on_ack(&mut self, sequence: u64, now_ns: u64) -> u64 {
+        let progress = self.send.on_ack(sequence, now_ns);
+        self.receive.set_round_trip(self.send.round_trip());
+        progress
     }
 
     /// When [`Duplex::on_timer`] next has something to do.
@@ -94,6 +114,17 @@ impl Duplex {
         pool: &ParkingPool,
         out: &mut [u8],
     ) -> Option<usize> {
-        self.send.pack(now_ns, limit_sequence, out).or_else(|| self.receive.pack(pool, out))
+        if !self.rides {
+            return self.send.pack(now_ns, limit_sequence, out).or_else(|| self.receive.pack(pool, out));
+        }
+        let room = out.len().saturating_sub(RIDER_LENGTH);
+        match self.send.pack(now_ns, limit_sequence, &mut out[..room]) {
+            // Behind messages only: a heartbeat has no blocks.
+            Some(length) if length > HEADER_LENGTH => {
+                Some(length + self.receive.ride(u64::MAX, &mut out[length..]))
+            }
+            Some(length) => Some(length),
+            None => self.receive.pack(pool, out),
+        }
     }
 }

@@ -15,6 +15,9 @@
 //! | sender's stream | other | more | messages |
 //! | receiver's stream | 0 | 20 | acknowledgement; sequence = next expected |
 //! | receiver's stream | other | 20 | request; sequence = first missing, count = how many |
+//!
+//! Where both ends have agreed on it, eight bytes may follow the blocks of messages: an acknowledgement of the other stream that rides along
+//! instead of taking a datagram of its own.
 
 mod duplex;
 mod parking;
@@ -32,7 +35,7 @@ pub use duplex::{Duplex, Event};
 pub use parking::ParkingPool;
 pub use receive::{ReceiveConfig, ReceiveStatistics, ReceiveStream, Received};
 pub use rtt::RoundTrip;
-pub use run::{BadBlocks, Messages, Run};
+pub use run::{BadBlocks, Messages, RIDER_LENGTH, Run};
 pub use send::{
     NotRetained, Probe, PushError, RequestOutcome, Retention, SendConfig, SendStatistics, SendStream,
 };

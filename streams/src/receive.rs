@@ -4,7 +4,7 @@ use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 use super::parking::{Insert, Parked, ParkingPool};
 use super::rtt::RoundTrip;
-use super::run::Run;
+use super::run::{RIDER_LENGTH, Run};
 use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 
 /// Holes asked for in one round. What is lost beyond them is asked for when these are filled.
@@ -79,6 +79,8 @@ pub struct ReceiveStatistics {
     pub heartbeats: u64,
     pub requests_sent: u64,
     pub acks_sent: u64,
+    /// Acknowledgements that needed no datagram of their own.
+    pub acks_ridden: u64,
 }
 
 /// The receiving half of a stream.
@@ -121,6 +123,8 @@ pub struct ReceiveStream {
     /// A round of requests in progress: where it goes on, and how many are left. `u64::MAX`: none.
     round_cursor: u64,
     round_left: u32,
+    /// The acknowledgement that came with the last messages.
+    rider: Option<u64>,
     statistics: ReceiveStatistics,
     config: ReceiveConfig,
 }
@@ -146,6 +150,7 @@ impl ReceiveStream {
             duplicate_answered_at: 0,
             round_cursor: u64::MAX,
             round_left: 0,
+            rider: None,
             statistics: ReceiveStatistics::default(),
             config,
         }
@@ -225,12 +230,13 @@ impl ReceiveStream {
         if header.count == HEARTBEAT || header.count == END_OF_SESSION {
             return Err(self.on_heartbeat(header, blocks, now_ns));
         }
-        let Ok(run) = Run::parse(header.sequence, header.count, blocks) else {
+        let Ok((run, rider)) = Run::parse_ridden(header.sequence, header.count, blocks) else {
             return Err(self.malformed());
         };
         if run.first == 0 {
             return Err(self.malformed());
         }
+        self.rider = rider;
         if run.end() <= self.next {
             self.statistics.duplicates += 1;
             self.statistics.duplicate_messages += u64::from(run.count);
@@ -428,6 +434,32 @@ impl ReceiveStream {
             return Some(self.write(self.next, HEARTBEAT, out));
         }
         self.pack_request(pool, out)
+    }
+
+    /// The acknowledgement of our own stream that rode with the last messages: for [`super::SendStream::on_ack`].
+    #[inline]
+    pub fn take_rider(&mut self) -> Option<u64> {
+        self.rider.take()
+    }
+
+    /// Lets an acknowledgement, of nothing at or beyond `limit`, ride behind the blocks of a datagram that leaves anyway, if there is
+    /// anything new to say and `out` has room for it. Returns the bytes written.
+    #[inline]
+    pub fn ride(&mut self, limit: u64, out: &mut [u8]) -> usize {
+        let reached = self.next.min(limit);
+        let Some(out) = out.first_chunk_mut::<RIDER_LENGTH>() else { return 0 };
+        if reached <= self.acked && !self.ack_due {
+            return 0;
+        }
+        *out = reached.to_be_bytes();
+        self.acked = reached;
+        // What the limit holds back is still owed.
+        if reached == self.next {
+            self.ack_due = false;
+            self.ack_at = u64::MAX;
+        }
+        self.statistics.acks_ridden += 1;
+        RIDER_LENGTH
     }
 
     fn pack_request(&mut self, pool: &ParkingPool, out: &mut [u8]) -> Option<usize> {

@@ -13,6 +13,9 @@ pub struct Run<'a> {
     pub blocks: &'a [u8],
 }
 
+/// Bytes of an acknowledgement that rides behind the blocks of a datagram: the next sequence expected, big-endian.
+pub const RIDER_LENGTH: usize = 8;
+
 /// The bytes were not the claimed number of whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {count} whole message blocks in {length} bytes from sequence {first}")]
@@ -26,15 +29,31 @@ impl<'a> Run<'a> {
     /// Checks that `blocks` is exactly `count` message blocks and that their sequences fit into a u64.
     #[inline]
     pub fn parse(first: u64, count: u16, blocks: &'a [u8]) -> Result<Self, BadBlocks> {
-        let bad = BadBlocks { first, count, length: blocks.len() };
+        match Self::parse_ridden(first, count, blocks) {
+            Ok((run, None)) => Ok(run),
+            Ok((_, Some(_))) => Err(BadBlocks { first, count, length: blocks.len() }),
+            Err(bad) => Err(bad),
+        }
+    }
+
+    /// As [`Run::parse`], where [`RIDER_LENGTH`] bytes may follow the blocks: an acknowledgement of the other stream.
+    #[inline]
+    pub fn parse_ridden(first: u64, count: u16, bytes: &'a [u8]) -> Result<(Self, Option<u64>), BadBlocks> {
+        let bad = BadBlocks { first, count, length: bytes.len() };
         if count == END_OF_SESSION || first.checked_add(u64::from(count)).is_none() {
             return Err(bad);
         }
-        let mut rest = blocks;
+        let mut rest = bytes;
         for _ in 0..count {
             rest = split_block(rest).ok_or(bad)?.1;
         }
-        if rest.is_empty() { Ok(Run { first, count, blocks }) } else { Err(bad) }
+        let blocks = &bytes[..bytes.len() - rest.len()];
+        let rider = match <[u8; RIDER_LENGTH]>::try_from(rest) {
+            Ok(rider) if count > 0 => Some(u64::from_be_bytes(rider)),
+            _ if rest.is_empty() => None,
+            _ => return Err(bad),
+        };
+        Ok((Run { first, count, blocks }, rider))
     }
 
     /// Sequence after the last message.

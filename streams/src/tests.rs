@@ -534,3 +534,59 @@ fn duplicates_are_answered_once_per_round_trip() {
     }
     assert!((18..=22).contains(&acknowledgements), "{acknowledgements} in 10 ms, one each 0.5 ms");
 }
+
+/// Both ends of a session that asks a question and gets an answer, again and again; datagrams each way.
+fn datagrams_of_a_conversation(rides: bool, rounds: u64) -> (u64, u64) {
+    const OTHER: SessionName = *b"U123456789";
+    let mut client = Duplex::new((SendConfig::client(), OTHER, 1), (ReceiveConfig::default(), NAME, 1), 0);
+    let mut engine = Duplex::new((SendConfig::engine(), NAME, 1), (ReceiveConfig::default(), OTHER, 1), 0);
+    let mut pools = [ParkingPool::new(4, 64), ParkingPool::new(4, 64)];
+    engine.set_rides(rides);
+    let (mut up, mut down) = (0, 0);
+    let mut out = [0; 1472];
+    for round in 0..rounds {
+        let now = round * 2 * MS;
+        client.send.push(5, |_| 5).unwrap();
+        // Timers twice a round, as acknowledgements wait for a millisecond.
+        for now in [now, now + MS] {
+            client.on_timer(now);
+            while let Some(length) = client.pack(now, u64::MAX, &pools[0], &mut out) {
+                up += 1;
+                let mut orders = 0;
+                engine.on_datagram(&out[..length], now, &mut pools[1], |run| orders += u64::from(run.count));
+                (0..orders).for_each(|_| {
+                    engine.send.push(5, |_| 5).unwrap();
+                });
+            }
+            engine.on_timer(now);
+            while let Some(length) = engine.pack(now, u64::MAX, &pools[1], &mut out) {
+                down += 1;
+                client.on_datagram(&out[..length], now, &mut pools[0], |_| {});
+            }
+        }
+    }
+    assert_eq!((engine.receive.next(), client.receive.next()), (rounds + 1, rounds + 1));
+    assert!(client.send.unacknowledged() <= 1 && engine.send.unacknowledged() <= 1);
+    (up, down)
+}
+
+#[test]
+fn an_acknowledgement_that_rides_takes_no_datagram() {
+    let (up, down) = datagrams_of_a_conversation(false, 100);
+    assert!(up >= 190 && down >= 190, "each takes one of its own a millisecond later: {up} up, {down} down");
+    let (up, down) = datagrams_of_a_conversation(true, 100);
+    assert!(down == 100, "{down} down: every answer acknowledges its order");
+    assert!(up <= 200, "{up} up");
+}
+
+#[test]
+fn a_rider_is_told_from_blocks_and_from_nonsense() {
+    let blocks = [0, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let (run, rider) =
+        Run::parse_ridden(7, 1, &blocks[..11]).map(|(run, rider)| (run.blocks, rider)).unwrap();
+    assert_eq!((run, rider), (&b"\0\x01a"[..], Some(0)));
+    assert!(Run::parse_ridden(7, 1, &blocks).is_err(), "nine bytes are no rider");
+    assert!(Run::parse(7, 1, &blocks[..11]).is_err(), "not where it was not agreed on");
+    assert_eq!(Run::parse_ridden(7, 1, &blocks[..3]).unwrap().1, None);
+    assert!(Run::parse_ridden(7, 0, &[0; 8]).is_err(), "nothing rides behind nothing");
+}

@@ -7,6 +7,7 @@
 //! | `L`, cookie | 47 + 16 | client | the same, with the cookie of a challenge to the same user |
 //! | `O`, session | 1 + 10 | client | Logout Request of the downstream session named |
 //! | `O` | 1 | client | proves nothing, and does nothing |
+//! | `R`, session | 1 + 10 | client | acknowledgements may ride behind the messages of the downstream session named |
 //! | `C`, cookie | 1 + 16 | engine | Challenge: log in again with this cookie |
 //! | `A` | 31 | engine | Login Accepted |
 //! | `J`, reason | 2 | engine | Login Rejected |
@@ -25,12 +26,22 @@ pub const MAX_LENGTH: usize = LoginRequest::LENGTH + size_of::<Cookie>();
 const CHALLENGE: u8 = b'C';
 const END_OF_SESSION: u8 = b'Z';
 const LOGOUT_REQUEST: u8 = b'O';
+const RIDE_REQUEST: u8 = b'R';
 
 /// What a client may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    Login { request: LoginRequest, cookie: Option<Cookie> },
-    Logout { session: Option<SessionName> },
+    Login {
+        request: LoginRequest,
+        cookie: Option<Cookie>,
+    },
+    Logout {
+        session: Option<SessionName>,
+    },
+    /// The client understands acknowledgements that ride behind messages.
+    Ride {
+        session: SessionName,
+    },
 }
 
 impl Request {
@@ -55,6 +66,7 @@ impl Request {
                 [] => Ok(Self::Logout { session: None }),
                 name => Ok(Self::Logout { session: Some(exact("logged out session", name)?) }),
             },
+            Some(&RIDE_REQUEST) => Ok(Self::Ride { session: exact("ridden session", &body[1..])? }),
             other => Err(unknown(other)),
         }
     }
@@ -70,6 +82,7 @@ impl Request {
                 request.write(login) + cookie.len()
             }
             Self::Logout { session } => write(LOGOUT_REQUEST, session.as_ref().map_or(&[], |name| name), out),
+            Self::Ride { session } => write(RIDE_REQUEST, session, out),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::history::replica::Messages;
 use crate::inputs::SessionId;
 use crate::log::writer::Log;
 use netio::{Peer, Port};
-use streams::{Kind, ParkingPool, Received, RequestOutcome, classify};
+use streams::{Kind, ParkingPool, RIDER_LENGTH, Received, RequestOutcome, classify};
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 impl Reception {
@@ -39,8 +39,7 @@ impl Reception {
         let accepted = match kind {
             Kind::Stream => self.on_messages(id, &header, &payload[HEADER_LENGTH..], now, core),
             Kind::Acknowledgement => {
-                session.downstream.stream.on_ack(header.sequence, now.monotonic_ns);
-                session.upstream.receive.set_round_trip(session.downstream.stream.round_trip());
+                session.on_ack(header.sequence, now);
                 true
             }
             Kind::Request => {
@@ -58,6 +57,9 @@ impl Reception {
         };
         if accepted {
             let session = &mut core.sessions[id];
+            if let Some(acknowledged) = session.upstream.receive.take_rider() {
+                session.on_ack(acknowledged, now);
+            }
             session.upstream.heard_ns = self.listened_ns;
             // Past the kernel nobody else follows a client, or its router, to another MAC or VLAN.
             session.route = Route::Datagrams(*peer);
@@ -108,6 +110,15 @@ impl Reception {
     }
 }
 
+impl Session {
+    /// The client has everything below this sequence. How long that took is how long answers to requests take as well.
+    #[inline]
+    fn on_ack(&mut self, sequence: u64, now: Now) {
+        self.downstream.stream.on_ack(sequence, now.monotonic_ns);
+        self.upstream.receive.set_round_trip(self.downstream.stream.round_trip());
+    }
+}
+
 /// Sends what the session's two streams have to say, as far as it was released. False when the port has no room for more.
 #[inline]
 pub(super) fn send<P: Port>(
@@ -117,15 +128,7 @@ pub(super) fn send<P: Port>(
     now: Now,
     port: &mut P,
 ) -> bool {
-    let Session { upstream, downstream, .. } = session;
-    let limit = downstream.released;
-    send_all(
-        port,
-        peer,
-        &mut downstream.stream,
-        |stream| stream.wants_to_send(limit),
-        |stream, out| stream.pack(now.monotonic_ns, limit, out),
-    ) && acknowledge(upstream, peer, pool, port)
+    send_all(port, peer, session, Session::wants_to_send, |session, out| session.pack(pool, now, out))
 }
 
 /// Sends what is to be said of the client's stream. False when the port has no room for more.
@@ -143,6 +146,31 @@ pub(super) fn acknowledge<P: Port>(
         |upstream| upstream.receive.wants_to_send(),
         |upstream, out| upstream.pack(pool, out),
     )
+}
+
+impl Session {
+    #[inline]
+    fn wants_to_send(&self) -> bool {
+        self.downstream.stream.wants_to_send(self.downstream.released)
+            || self.upstream.receive.wants_to_send()
+    }
+
+    /// Builds the next datagram: messages first, with an acknowledgement behind them where the client understands that, then what
+    /// the upstream has to say by itself.
+    #[inline]
+    fn pack(&mut self, pool: &ParkingPool, now: Now, out: &mut [u8]) -> Option<usize> {
+        let Self { upstream, downstream, rides, .. } = self;
+        let reserved = if *rides { RIDER_LENGTH } else { 0 };
+        let room = out.len().saturating_sub(reserved);
+        match downstream.stream.pack(now.monotonic_ns, downstream.released, &mut out[..room]) {
+            // Behind messages only: a heartbeat has no blocks.
+            Some(length) if *rides && length > HEADER_LENGTH => {
+                Some(length + upstream.receive.ride(upstream.released, &mut out[length..]))
+            }
+            Some(length) => Some(length),
+            None => upstream.pack(pool, out),
+        }
+    }
 }
 
 impl Upstream {

@@ -49,6 +49,7 @@ impl Reception {
                 let _taken = self.on_login(origin, &peer.remote.address, &request, cookie, false, now, core);
             }
             Some(Request::Logout { session: Some(name) }) => self.on_logout(peer, &name, now, core),
+            Some(Request::Ride { session }) => core.sessions.set_rides(&session, peer),
             Some(Request::Logout { session: None }) => self.counters.logouts_unnamed += 1,
             None => self.counters.control_malformed += 1,
         }

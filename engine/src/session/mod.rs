@@ -37,6 +37,8 @@ pub struct Session {
     marked: bool,
     /// The answer to its login has not left: nothing else may before it.
     held: bool,
+    /// The client understands acknowledgements that ride behind messages. It says so after each login.
+    rides: bool,
     pub upstream: Upstream,
     pub downstream: Downstream,
 }

@@ -6,6 +6,7 @@ use super::{Downstream, Route, Session, Upstream};
 use crate::inputs::SessionId;
 use crate::log::Durability;
 use crate::shard::Outputs;
+use netio::Peer;
 use std::ops::{Index, IndexMut};
 use streams::{ReceiveConfig, ReceiveStream, SendConfig, SendStream, SessionName};
 use wire::ouch::MAX_MESSAGE_LENGTH;
@@ -68,6 +69,7 @@ impl Sessions {
             route: Route::None,
             marked: false,
             held: false,
+            rides: false,
             upstream: Upstream::new(self.receive_stream(&name, next_upstream), self.waits),
             downstream: Downstream::new(stream, self.waits),
         });
@@ -118,6 +120,17 @@ impl Sessions {
             self.bound += 1;
         }
         self[session].route = route;
+        self[session].rides = false;
+    }
+
+    /// The client of this session, who is bound to this address, understands acknowledgements behind messages.
+    pub fn set_rides(&mut self, name: &SessionName, peer: &Peer) {
+        if let Some(id) = self.by_token(name)
+            && matches!(self[id].route, Route::Datagrams(bound) if bound.remote == peer.remote)
+            && self[id].downstream.name() == name
+        {
+            self[id].rides = true;
+        }
     }
 
     /// Forgets the session's route, and returns what it was.

@@ -178,7 +178,7 @@ mod tests {
         let back_ns = NOON_NS - 60 * SECOND_NS;
         let hour = run(&mut timeline, 10 * SECOND_NS, 130 * SECOND_NS, back_ns);
         let passed_ns = hour - (NOON_NS + 10 * SECOND_NS);
-        assert!(passed_ns >= 110 * SECOND_NS && passed_ns < 112 * SECOND_NS, "{passed_ns}");
+        assert!((110 * SECOND_NS..112 * SECOND_NS).contains(&passed_ns), "{passed_ns}");
         let ClockFigures { steps, last_step_ns, ahead_ns, .. } = timeline.figures();
         assert_eq!((steps, last_step_ns), (1, -60 * SECOND_NS as i64));
         assert!(ahead_ns > 49 * SECOND_NS && ahead_ns < 51 * SECOND_NS, "{ahead_ns}");

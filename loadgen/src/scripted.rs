@@ -158,6 +158,10 @@ impl<P: Port> ScriptedEngine<P> {
                 );
                 self.logouts += 1;
             }
+            Ok(control::Request::Ride { session: name }) => {
+                let known = self.sessions.iter_mut().find(|known| *known.duplex.send.session() == name);
+                known.unwrap().duplex.set_rides(true);
+            }
             other => panic!("unexpected control packet {other:?}"),
         }
     }

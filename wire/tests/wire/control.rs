@@ -31,6 +31,7 @@ fn bodies_have_the_documented_bytes() {
     assert_eq!(with_cookie, [&login[..], &[7; 16]].concat());
     assert_eq!(request(Request::Logout { session: Some(*b"D123456789") }), b"OD123456789");
     assert_eq!(request(Request::Logout { session: None }), b"O");
+    assert_eq!(request(Request::Ride { session: *b"D123456789" }), b"RD123456789");
     assert_eq!(reply(Reply::Challenge { cookie: [7; 16] }), [&b"C"[..], &[7; 16]].concat());
     assert_eq!(reply(Reply::EndOfSession { session: *b"D123456789" }), b"ZD123456789");
     assert_eq!(reply(Reply::Rejected { reason: b'A' }), b"JA");
@@ -42,6 +43,7 @@ fn every_body_decodes_to_itself_and_no_other_length_does() {
         Request::Login { request: LOGIN, cookie: None },
         Request::Login { request: LOGIN, cookie: Some(*b"0123456789abcdef") },
         Request::Logout { session: None },
+        Request::Ride { session: *b"D123456789" },
         Request::Logout { session: Some(*b"D123456789") },
     ];
     let lengths: Vec<usize> = requests.iter().map(|&one| request(one).len()).collect();
@@ -79,7 +81,7 @@ fn what_the_other_end_says_is_no_body_of_this_one() {
         let known = (0..=u8::MAX).filter(|&first| decode(&[first]) != Some(DecodeError::UnknownType(first)));
         known.collect::<Vec<u8>>()
     };
-    assert_eq!(first(|body| Request::decode(body).err()), b"LO");
+    assert_eq!(first(|body| Request::decode(body).err()), b"LOR");
     assert!(Reply::decode(b"O").is_err() && Reply::decode(b"+text").is_err() && Reply::decode(b"Z").is_err());
     assert!(Request::decode(b"").is_err() && Reply::decode(b"").is_err());
 }

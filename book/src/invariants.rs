@@ -3,6 +3,9 @@
 
 use crate::{Market, Side, TradingState};
 
+/// Orders of a level that are summed up each time: a check after every order must not cost what the level has.
+const SUMMED_MAX: u32 = 64;
+
 impl Market {
     /// The best level of each side is what its orders say: the sums of their shares, their number, and one price; and
     /// continuous trading has left no two that would trade.
@@ -11,6 +14,9 @@ impl Market {
             let Some(level) = self.depth(instrument, side).next() else {
                 return self.resting(instrument, side).next().is_none();
             };
+            if level.orders > SUMMED_MAX {
+                return true;
+            }
             let (mut displayed, mut open, mut orders) = (0, 0, 0);
             for order in self.resting(instrument, side).take_while(|order| order.price == level.price) {
                 displayed += u64::from(order.displayed);

@@ -264,7 +264,8 @@ pub struct JudgeArgs {
     /// The highest percentile that will be quoted: invalid if the generator's own pauses and lateness reach it.
     #[arg(long, value_name = "PERCENTILE", default_value_t = Limits::default().quoted_percentile)]
     pub quote: f64,
-    /// Judge the delivery alone: neither the rate nor the generator's pauses, its lateness or a short warm-up make the run invalid.
+    /// Judge the delivery alone: neither the rate nor the generator's pauses, its lateness, a short warm-up, a standstill or an interruption make the
+    /// run invalid.
     #[arg(long)]
     pub delivery_only: bool,
 }

@@ -300,7 +300,7 @@ impl Requirement {
 /// Judges a run.
 pub fn judge(report: &Report, times: &Times<'_>, limits: &Limits) -> Verdict {
     let mut reasons = Vec::new();
-    incomplete(report, &mut reasons);
+    incomplete(report, limits, &mut reasons);
     delivery(report, limits, &mut reasons);
     if !limits.delivery_only {
         rate(report, limits, &mut reasons);
@@ -313,12 +313,15 @@ pub fn judge(report: &Report, times: &Times<'_>, limits: &Limits) -> Verdict {
     Verdict { requirements, ..Verdict::of(reasons) }
 }
 
-fn incomplete(report: &Report, reasons: &mut Vec<Reason>) {
+fn incomplete(report: &Report, limits: &Limits, reasons: &mut Vec<Reason>) {
     let mut say = |text: String| reasons.push(Reason { cause: Cause::Incomplete, text });
     if let Some(failure) = &report.failure {
         say(format!("it ended before its time: {failure}"));
     }
-    if let Some(stopped) = &report.stopped {
+    // An engine that is away for a while, or a run that is ended from outside, says nothing of what was delivered.
+    if let Some(stopped) = &report.stopped
+        && !limits.delivery_only
+    {
         say(stopped.clone());
     }
     for agent in &report.agents {
@@ -326,7 +329,7 @@ fn incomplete(report: &Report, reasons: &mut Vec<Reason>) {
             say(format!("agent {} brought no result: {failure}", agent.address));
         }
     }
-    if report.interrupted {
+    if report.interrupted && !limits.delivery_only {
         say("it was interrupted before its time was over".into());
     }
     if report.orders == 0 {

@@ -102,6 +102,7 @@ fn delivery_alone_can_be_judged() {
     let mut report = good();
     (report.warmup_seconds, report.orders_per_second) = (0.0, 1.0);
     report.generator.trusted_percentile = 0.0;
+    (report.interrupted, report.stopped) = (true, Some("nothing was sent for a while".into()));
     let limits = Limits { delivery_only: true, ..Limits::default() };
     assert!(judged_with(&report, &limits, &[9_000_000]).valid);
     report.lost = 1;

@@ -101,7 +101,8 @@ async fn serve(
             send(&mut stream, &Answer::Failed(text.clone())).await?;
             bail!(text);
         }
-        Order::Hello { .. } => {}
+        // Before anything else is asked: what stands unread when a connection is closed takes the answer with it.
+        Order::Hello { .. } => send(&mut stream, &Answer::Pong).await?,
         _ => bail!("expected a hello"),
     }
     loop {

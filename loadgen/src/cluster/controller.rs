@@ -154,17 +154,24 @@ async fn greet(
         .await
         .context("no TLS within 10 s; another controller may have the agent")??;
     send(&mut stream, &Order::Hello { version: VERSION, token: token.to_owned() }).await?;
+    pong(&mut stream).await?;
     let mut shortest = Duration::MAX;
     for _ in 0..PINGS {
         let asked = Instant::now();
         send(&mut stream, &Order::Ping).await?;
-        match tokio::time::timeout(CONNECT_TIMEOUT, receive(&mut stream)).await.context("no answer")?? {
-            Answer::Pong => shortest = shortest.min(asked.elapsed()),
-            Answer::Failed(reason) => bail!(reason),
-            _ => bail!("an answer to nothing that was asked"),
-        }
+        pong(&mut stream).await?;
+        shortest = shortest.min(asked.elapsed());
     }
     Ok((stream, shortest))
+}
+
+/// The agent is there, or says why it will not be.
+async fn pong(stream: &mut TlsStream<TcpStream>) -> Result<()> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, receive(stream)).await.context("no answer")?? {
+        Answer::Pong => Ok(()),
+        Answer::Failed(reason) => bail!(reason),
+        _ => bail!("an answer to nothing that was asked"),
+    }
 }
 
 async fn follow(

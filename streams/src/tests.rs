@@ -1,4 +1,4 @@
-//! Behaviour of each half on its own, step by step. The two against each other on a bad network: `tests/stream_simulation.rs`.
+//! Behaviour of each half on its own, step by step. The two against each other on a bad network: `streams/tests/simulation.rs`.
 
 use super::*;
 use wire::moldudp64::Packet;

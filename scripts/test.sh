@@ -67,6 +67,7 @@ scripts/deps.sh build test
 mapfile -t shell_files < <(git ls-files -z | xargs -0 -r grep -lE '^#!/usr/bin/env bash|^#!/bin/sh|^# shellcheck shell=bash' -- 2>/dev/null | grep -vE '\.(md|rs)$')
 step "rustfmt" count_one cargo fmt --all --check
 step "shellcheck" count_one shellcheck -x -P SCRIPTDIR "${shell_files[@]}"
+step "tidy" count_one scripts/tidy.py
 step "cargo-deny" count_one scripts/cargo-deny.sh
 skip "cargo-deny" "the advisory database is not in a package registry; 'cargo deny check advisories' was not run"
 step "clippy" count_one cargo clippy --workspace --all-targets --locked -q -- -D warnings

@@ -80,7 +80,7 @@ class Recorded(unittest.TestCase):
             path = engine.path / "feed.itch"
             process = record(engine, path)
             # While orders come: the sequence of the snapshot has to be exact, not only the last one.
-            trading = threading.Thread(target=support.trade, args=(engine,), kwargs={"users": 3, "orders": 6000})
+            trading = threading.Thread(target=support.trade, args=(engine,), kwargs={"users": 3, "orders": 20_000})
             trading.start()
             time.sleep(1)
             body, following = snapshot(engine)

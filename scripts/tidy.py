@@ -17,7 +17,7 @@ LONG = {
     ("book/src/state.rs", "restore"): "a layout, field after field",
     ("book/src/state.rs", "order"): "a layout, field after field",
     ("engine/src/cli/journal.rs", "replay"): "a report, line after line",
-    ("engine/src/log/recovery.rs", "assemble"): "each step undoes what the next must not find; the order is the point",
+    ("engine/src/log/reopen.rs", "assemble"): "each step undoes what the next must not find; the order is the point",
     ("engine/src/session/login.rs", "admit"): "what a login must pass, in order",
     ("engine/src/shard/entry.rs", "replace"): "the checks of a replacement in the order that docs/reject-codes.md gives them",
     ("engine/src/shard/state.rs", "write_state"): "a layout, field after field",
@@ -31,7 +31,6 @@ LONG = {
 CIRCLES = {
     frozenset({"engine/src/admin/authorization.rs", "engine/src/admin/mod.rs"}): "the server's state",
     frozenset({"engine/src/config/machine.rs", "engine/src/config/validate.rs"}): "one check in two files",
-    frozenset({"engine/src/log/reader.rs", "engine/src/log/tail.rs"}): "what the end of a journal is, told by its reader",
     frozenset({"engine/src/session/reception.rs", "engine/src/session/tcp.rs"}): "the reception and one of its doors",
     frozenset({"engine/src/shard/encoder.rs", "engine/src/shard/mod.rs"}): "the shard and its way to say things",
     frozenset({"engine/src/start/mod.rs", "engine/src/start/shards.rs"}): "one `impl Engine` in several files",

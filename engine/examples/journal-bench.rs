@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use engine::log::{
-    self, Durability, FileStorage, Journal, Lsn, Reader, Settings,
+    self, Durability, FileStorage, Journal, JournalSettings, Lsn, Reader,
     crc::Crc,
     writer::{Log, NoJournal},
 };
@@ -185,8 +185,12 @@ fn fdatasync(directory: &Path, time: Duration) -> anyhow::Result<Vec<Duration>> 
 fn open(directory: &Path, durability: Durability) -> anyhow::Result<Journal<FileStorage>> {
     let directory = directory.join(format!("{durability:?}"));
     let _ = std::fs::remove_dir_all(&directory);
-    let settings =
-        Settings { durability, stall_max: Duration::from_secs(30), segments_ahead: 3, ..Settings::default() };
+    let settings = JournalSettings {
+        durability,
+        stall_max: Duration::from_secs(30),
+        segments_ahead: 3,
+        ..JournalSettings::default()
+    };
     let storage = FileStorage::open(&directory, SHARD, durability)?;
     let end = Reader::open(storage.clone(), SHARD, Lsn(1))?.into_end().context("empty")?;
     Ok(log::start(storage, SHARD, end, settings)?)

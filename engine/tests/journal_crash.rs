@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use engine::log::{
-    AppendError, Durability, End, JournalError, Lsn, Reader, Settings, SimStorage, Storage, Tail,
+    AppendError, Durability, End, Ending, JournalError, JournalSettings, Lsn, Reader, SimStorage, Storage,
     format::{DATA_OFFSET, record_length},
     keeper::Step,
     reader::segments,
@@ -50,8 +50,8 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-fn settings(durability: Durability, segment_size: u64) -> Settings {
-    Settings { durability, segment_size, segments_ahead: 2, stall_max: Duration::ZERO }
+fn settings(durability: Durability, segment_size: u64) -> JournalSettings {
+    JournalSettings { durability, segment_size, segments_ahead: 2, stall_max: Duration::ZERO }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -264,7 +264,7 @@ fn zeros_from_any_byte_on_give_a_prefix_and_a_torn_or_clean_end() {
             let (found, end) =
                 read_all(&disk).unwrap_or_else(|error| panic!("segment {index} cut at {cut}: {error}"));
             assert_eq!(found, rows[..found.len()], "segment {index} cut at {cut}");
-            if let Tail::Torn { record, .. } = &end.tail {
+            if let Ending::Torn { record, .. } = &end.tail {
                 assert_eq!(record.0, found.len() as u64 + 1);
                 torn += 1;
             }
@@ -274,7 +274,7 @@ fn zeros_from_any_byte_on_give_a_prefix_and_a_torn_or_clean_end() {
                     assemble(disk.clone(), SHARD, end, settings(Durability::Process, 8192)).unwrap();
                 parts.writer.append(9, 9, b"after").unwrap();
                 let (again, end) = read_all(&disk).unwrap();
-                assert_eq!((again.len(), end.tail), (found.len() + 1, Tail::Clean));
+                assert_eq!((again.len(), end.tail), (found.len() + 1, Ending::Clean));
                 assert_eq!(again.last().unwrap().payload, b"after");
             }
         }
@@ -326,7 +326,7 @@ fn no_flipped_bit_loses_or_changes_a_record() {
                         );
                         // Found to be whole although a bit is wrong: only where nothing is said.
                         let in_marks = (512..544).contains(&offset) || (1024..1056).contains(&offset);
-                        let noticed = end.tail != Tail::Clean;
+                        let noticed = end.tail != Ending::Clean;
                         assert!(!in_use || in_marks || noticed || offset < 4096, "{name} offset {offset}");
                     }
                 }

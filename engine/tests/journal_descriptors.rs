@@ -1,7 +1,7 @@
 //! A process that has run out of descriptors still gets its next journal segments. A file of its own: the limit is the process's.
 #![allow(clippy::unwrap_used)] // As the tests do.
 
-use engine::log::{self, Durability, FileStorage, Lsn, Reader, Settings};
+use engine::log::{self, Durability, FileStorage, JournalSettings, Lsn, Reader};
 use nix::sys::resource::{Resource, setrlimit};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +24,11 @@ fn segments_are_made_ready_when_connections_have_all_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
     let directory = std::env::temp_dir().join(format!("pitlane-descriptors-{}", std::process::id()));
     for durability in [Durability::Process, Durability::Disk] {
-        let settings = Settings {
+        let settings = JournalSettings {
             durability,
             segment_size: 16 << 10,
             stall_max: Duration::from_secs(20),
-            ..Settings::default()
+            ..JournalSettings::default()
         };
         let storage = FileStorage::open(&directory, 0, durability).unwrap();
         let end = Reader::open(storage.clone(), 0, Lsn(1)).unwrap().into_end().unwrap();

@@ -7,8 +7,8 @@ use std::{
 };
 
 use engine::log::{
-    self, AppendError, Durability, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage,
-    StorageError, Tail, inspect, reader::segments,
+    self, AppendError, Durability, Ending, FileStorage, Journal, JournalError, JournalSettings, Lsn, Reader,
+    Storage, StorageError, inspect, reader::segments,
 };
 
 /// A directory of its own, removed when the test is over.
@@ -29,14 +29,19 @@ impl Drop for Directory {
     }
 }
 
-fn settings(durability: Durability) -> Settings {
-    Settings { durability, segment_size: 64 << 10, stall_max: Duration::from_secs(10), ..Settings::default() }
+fn settings(durability: Durability) -> JournalSettings {
+    JournalSettings {
+        durability,
+        segment_size: 64 << 10,
+        stall_max: Duration::from_secs(10),
+        ..JournalSettings::default()
+    }
 }
 
 /// Number, timestamp, type, payload.
 type Row = (u64, u64, u8, Vec<u8>);
 
-fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec<Row>) {
+fn open(directory: &Directory, settings: JournalSettings) -> (Journal<FileStorage>, Vec<Row>) {
     let storage = FileStorage::open(&directory.0, 3, settings.durability).unwrap();
     let mut reader = Reader::open(storage.clone(), 3, Lsn(1)).unwrap();
     let mut records = Vec::new();
@@ -44,7 +49,7 @@ fn open(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, Vec
         records.push((record.lsn.0, record.timestamp_ns, record.kind, record.payload.to_vec()));
     }
     let end = reader.into_end().unwrap();
-    assert_eq!(end.tail, Tail::Clean);
+    assert_eq!(end.tail, Ending::Clean);
     (log::start(storage, 3, end, settings).unwrap(), records)
 }
 
@@ -350,7 +355,7 @@ fn append_until_killed(directory: PathBuf, durability: Durability) -> ! {
 }
 
 /// Number of records found.
-fn open_whatever_the_end(directory: &Directory, settings: Settings) -> (Journal<FileStorage>, u64) {
+fn open_whatever_the_end(directory: &Directory, settings: JournalSettings) -> (Journal<FileStorage>, u64) {
     let storage = FileStorage::open(&directory.0, 3, settings.durability).unwrap();
     let mut reader = Reader::open(storage.clone(), 3, Lsn(1)).unwrap();
     let mut count = 0;

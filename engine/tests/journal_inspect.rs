@@ -9,7 +9,7 @@ use engine::{
         retention::{self, Retention},
     },
     log::{
-        Durability, FileStorage, JournalError, Lsn, Reader, Settings, SimStorage, Storage, Tail,
+        Durability, Ending, FileStorage, JournalError, JournalSettings, Lsn, Reader, SimStorage, Storage,
         inspect::{self, Verdict},
         keeper::Step,
         recovery::{Parts, assemble},
@@ -19,8 +19,8 @@ use engine::{
 
 const SHARD: u32 = 1;
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> JournalSettings {
+    JournalSettings {
         durability: Durability::Process,
         segment_size: 8192,
         segments_ahead: 2,
@@ -89,7 +89,10 @@ fn verdicts_tell_torn_from_damaged_from_in_use() {
     storage.crash(Crash::Process);
     let report = inspect::verify(&storage, SHARD, false).unwrap();
     assert!(
-        matches!(&report.verdict, Verdict::TornTail { tail: Tail::Torn { record: Lsn(101), bytes: 30, .. } }),
+        matches!(
+            &report.verdict,
+            Verdict::TornTail { tail: Ending::Torn { record: Lsn(101), bytes: 30, .. } }
+        ),
         "{:?}",
         report.verdict
     );
@@ -227,7 +230,7 @@ fn files_of_version_1_are_read() {
         );
         assert_eq!(u64::from(record.kind), number % 4 + 1);
     }
-    assert_eq!((number, reader.into_end().unwrap().tail), (150, Tail::Clean));
+    assert_eq!((number, reader.into_end().unwrap().tail), (150, Ending::Clean));
 }
 
 fn write_fixture() {

@@ -32,7 +32,7 @@ pub struct WorkerSettings {
 /// How the threads of a run keep in step.
 #[derive(Debug, Default)]
 pub struct Coordination {
-    /// Workers whose traders are all logged in.
+    /// Workers whose participants are all logged in.
     pub ready: AtomicUsize,
     /// When to start; 0 until it is decided.
     pub start_ns: AtomicU64,

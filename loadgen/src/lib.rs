@@ -3,8 +3,8 @@
 //! ```text
 //!             mix (what)   pace (when)
 //!                  \        /
-//!   worker: one thread, one port, many traders
-//!             trader = client (login, two streams) + account (every order and its answer)
+//!   worker: one thread, one port, many participants
+//!             participant = client (login, two streams) + account (every order and its answer)
 //!                  |
 //!             report: tables, JSON, .hgrm, HTML
 //! ```
@@ -28,6 +28,7 @@ pub mod mix;
 pub mod output;
 pub mod pace;
 pub mod parse;
+pub mod participant;
 pub mod ports;
 pub mod profile;
 pub mod progress;
@@ -37,7 +38,6 @@ pub mod report;
 pub mod run;
 pub mod search;
 pub mod stalls;
-pub mod trader;
 pub mod verdict;
 pub mod worker;
 

@@ -17,10 +17,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::mix::{Mix, MixSettings};
 use crate::pace::Pace;
+use crate::participant::Participant;
 use crate::ports::Opened;
 use crate::progress::{Progress, rate_message};
 use crate::report::assemble::Outcome;
-use crate::trader::Trader;
 use crate::worker::{Finished, Worker};
 
 /// Unanswered requests that the books of an open loop have room for, over all clients and for one.
@@ -168,7 +168,7 @@ impl Plan {
         }
     }
 
-    fn trader(&self, index: usize, peer: Peer) -> (u16, Trader) {
+    fn participant(&self, index: usize, peer: Peer) -> (u16, Participant) {
         let shard = self.shard_of(index);
         let clients = self.clients.len() as u32;
         let in_flight = match self.pace {
@@ -181,7 +181,7 @@ impl Plan {
         let symbols = self.symbols[shard].clone().into_boxed_slice();
         let number = (self.share.first_client + index) as u64;
         let mix = Mix::new(&self.mix, number, symbols.len().min(usize::from(u16::MAX)) as u16);
-        (shard as u16, Trader::new(client, account, mix, symbols))
+        (shard as u16, Participant::new(client, account, mix, symbols))
     }
 }
 
@@ -264,11 +264,12 @@ fn work<P: Port>(
             pin(core)?;
         }
         let mine = (thread..plan.clients.len()).step_by(plan.threads);
-        let traders = mine
+        let participants = mine
             .enumerate()
-            .map(|(place, index)| plan.trader(index, opened.peer(place, plan.shard_of(index))))
+            .map(|(place, index)| plan.participant(index, opened.peer(place, plan.shard_of(index))))
             .collect();
-        let worker = Worker::new(opened.port, clock, plan.settings(thread), coordination, gauge, traders);
+        let worker =
+            Worker::new(opened.port, clock, plan.settings(thread), coordination, gauge, participants);
         Ok(worker.run(plan.idle)?)
     })();
     if result.as_ref().map_or(true, |finished: &Finished| finished.failure.is_some()) {

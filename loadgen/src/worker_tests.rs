@@ -13,10 +13,10 @@ use crate::clock::Clock;
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::mix::{Mix, MixSettings};
 use crate::pace::{Arrivals, Pace};
+use crate::participant::Participant;
 use crate::report::assemble::{Outcome, fill};
 use crate::report::{Report, SCHEMA_VERSION};
 use crate::scripted::{Script, ScriptedEngine};
-use crate::trader::Trader;
 use crate::verdict::{Cause, Limits, Times, judge};
 use crate::worker::{Finished, Phase, Worker};
 
@@ -51,7 +51,7 @@ fn settings(pace: Pace) -> WorkerSettings {
     }
 }
 
-fn traders(count: usize, pace: Pace, mix: &MixSettings) -> Vec<(u16, Trader)> {
+fn participants(count: usize, pace: Pace, mix: &MixSettings) -> Vec<(u16, Participant)> {
     let peer = Peer::remote(ENGINE.parse::<SocketAddr>().unwrap());
     (0..count)
         .map(|index| {
@@ -64,7 +64,7 @@ fn traders(count: usize, pace: Pace, mix: &MixSettings) -> Vec<(u16, Trader)> {
             };
             let account = Account::new(in_flight, mix.open_orders_max, 3);
             let symbols = vec![*b"DEMO    "].into_boxed_slice();
-            (0, Trader::new(client, account, Mix::new(mix, index as u64, 1), symbols))
+            (0, Participant::new(client, account, Mix::new(mix, index as u64, 1), symbols))
         })
         .collect()
 }
@@ -100,9 +100,9 @@ impl Simulation {
             ScriptedEngine::new(network.open(ENGINE.parse::<SocketAddr>().unwrap()).unwrap(), self.script);
         let port = network.open("10.0.0.2:1".parse::<SocketAddr>().unwrap()).unwrap();
         let (coordination, gauge) = (Coordination::default(), CachePadded::new(Gauge::default()));
-        let traders = traders(self.clients, self.settings.pace, &self.mix);
+        let participants = participants(self.clients, self.settings.pace, &self.mix);
         let clock = SimClock(network.clone());
-        let mut worker = Worker::new(port, clock, self.settings.clone(), &coordination, &gauge, traders);
+        let mut worker = Worker::new(port, clock, self.settings.clone(), &coordination, &gauge, participants);
         let mut started_ns = None;
         loop {
             if let Err(error) = worker.step() {
@@ -214,9 +214,10 @@ fn a_stall_of_the_generator_is_measured_from_the_intended_times_and_reported_as_
         ScriptedEngine::new(network.open(ENGINE.parse::<SocketAddr>().unwrap()).unwrap(), Script::default());
     let port = network.open("10.0.0.2:1".parse::<SocketAddr>().unwrap()).unwrap();
     let (coordination, gauge) = (Coordination::default(), CachePadded::new(Gauge::default()));
-    let traders = traders(1, simulation.settings.pace, &simulation.mix);
+    let participants = participants(1, simulation.settings.pace, &simulation.mix);
     let clock = SimClock(network.clone());
-    let mut worker = Worker::new(port, clock, simulation.settings.clone(), &coordination, &gauge, traders);
+    let mut worker =
+        Worker::new(port, clock, simulation.settings.clone(), &coordination, &gauge, participants);
     let mut stalled = false;
     let mut start_ns = 0;
     while worker.phase() != Phase::Done {
@@ -302,9 +303,10 @@ fn an_order_that_is_due_does_not_wait_for_a_batch_of_answers() {
     let inner = network.open("10.0.0.2:1".parse::<SocketAddr>().unwrap()).unwrap();
     let port = Costly { inner, network: network.clone(), cost_ns: 10_000 };
     let (coordination, gauge) = (Coordination::default(), CachePadded::new(Gauge::default()));
-    let traders = traders(60, simulation.settings.pace, &simulation.mix);
+    let participants = participants(60, simulation.settings.pace, &simulation.mix);
     let settings = WorkerSettings { cancel_open: false, ..simulation.settings.clone() };
-    let mut worker = Worker::new(port, SimClock(network.clone()), settings, &coordination, &gauge, traders);
+    let mut worker =
+        Worker::new(port, SimClock(network.clone()), settings, &coordination, &gauge, participants);
     let (mut started, mut engine_at_ns) = (false, 0);
     while worker.phase() != Phase::Done {
         worker.step().unwrap();

@@ -2,8 +2,8 @@
 //! and registers them here.
 //!
 //! ```no_run
-//! # use xdp_prog::{Settings, Steering, ModeChoice};
-//! let settings = Settings::new().address([10, 0, 0, 1].into()).port(26000, xdp_prog::Queue::Index(0));
+//! # use xdp_prog::{SteeringSettings, Steering, ModeChoice};
+//! let settings = SteeringSettings::new().address([10, 0, 0, 1].into()).port(26000, xdp_prog::Queue::Index(0));
 //! let mut steering = Steering::attach("eth1", &settings, ModeChoice::Best)?;
 //! println!("attached in {} mode, program {}", steering.mode(), steering.program_id());
 //! println!("{}", steering.counters()?);
@@ -19,7 +19,7 @@ mod verdict;
 
 pub use capability::first_missing;
 pub use error::SteeringError;
-pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, QUEUES_MAX, Queue, Settings, TokenBucket};
+pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, QUEUES_MAX, Queue, SteeringSettings, TokenBucket};
 pub use steering::{
     ModeChoice, Steering, StepDown, XdpMode, demand_capabilities, find_interface, free_interface,
 };

@@ -42,7 +42,7 @@ pub struct TokenBucket {
 
 /// Everything about the program that can change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SteeringSettings {
     pub(crate) ports: BTreeMap<u16, Queue>,
     pub(crate) addresses: BTreeSet<IpAddr>,
     pub(crate) allowed: BTreeSet<IpNet>,
@@ -50,13 +50,13 @@ pub struct Settings {
     pub(crate) check_mold: bool,
 }
 
-impl Default for Settings {
+impl Default for SteeringSettings {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Settings {
+impl SteeringSettings {
     /// No ports and no addresses (nothing is steered), any source, no rate limit, MoldUDP64 checks on.
     pub const fn new() -> Self {
         Self {

@@ -20,7 +20,8 @@ use caps::Capability;
 use ipnet::IpNet;
 
 use crate::{
-    ADDRESSES_MAX, ALLOW_LIST_MAX, Counters, PROGRAM, QUEUES_MAX, Queue, Settings, SteeringError, Verdict,
+    ADDRESSES_MAX, ALLOW_LIST_MAX, Counters, PROGRAM, QUEUES_MAX, Queue, SteeringError, SteeringSettings,
+    Verdict,
     capability::{FOR_PROGRAM, first_missing},
     netlink,
 };
@@ -106,7 +107,7 @@ pub struct Steering {
     /// `None` only while the link changes programs in `replace`.
     link: Option<FdLink>,
     loaded: Ebpf,
-    applied: Settings,
+    applied: SteeringSettings,
     /// Duplicates of the registered sockets, for `replace`. A socket stays bound to its queue until it is unregistered here too.
     sockets: BTreeMap<u32, OwnedFd>,
 }
@@ -114,11 +115,15 @@ pub struct Steering {
 impl Steering {
     /// Loads the program, tells it `settings`, and attaches it in the best mode allowed. Packets reach a socket only after
     /// `register`; until then they fall through to the kernel.
-    pub fn attach(interface: &str, settings: &Settings, choice: ModeChoice) -> Result<Self, SteeringError> {
+    pub fn attach(
+        interface: &str,
+        settings: &SteeringSettings,
+        choice: ModeChoice,
+    ) -> Result<Self, SteeringError> {
         demand_capabilities(&FOR_PROGRAM)?;
         let (index, _) = free_interface(interface)?;
         let mut loaded = load(PROGRAM)?;
-        apply_difference(&mut loaded, &Settings::new().check_mold(false), settings)?;
+        apply_difference(&mut loaded, &SteeringSettings::new().check_mold(false), settings)?;
         let modes: &[XdpMode] = match choice {
             ModeChoice::Best => &[XdpMode::Native, XdpMode::Generic],
             ModeChoice::Only(XdpMode::Native) => &[XdpMode::Native],
@@ -168,7 +173,7 @@ impl Steering {
         self.loaded.program(PROGRAM_NAME).and_then(|program| program.info().ok()).map_or(0, |info| info.id())
     }
 
-    pub const fn settings(&self) -> &Settings {
+    pub const fn settings(&self) -> &SteeringSettings {
         &self.applied
     }
 
@@ -202,7 +207,7 @@ impl Steering {
 
     /// Changes ports, allow-list and rate of the running program. What widens access takes effect
     /// before what narrows it; counters live on.
-    pub fn apply(&mut self, settings: &Settings) -> Result<(), SteeringError> {
+    pub fn apply(&mut self, settings: &SteeringSettings) -> Result<(), SteeringError> {
         apply_difference(&mut self.loaded, &self.applied, settings)?;
         self.applied = settings.clone();
         Ok(())
@@ -224,7 +229,7 @@ impl Steering {
     /// sees the old one or the new one, with the same settings and sockets. Counters and buckets start afresh.
     pub fn replace(&mut self, object: &[u8]) -> Result<(), SteeringError> {
         let mut fresh = load(object)?;
-        apply_difference(&mut fresh, &Settings::new().check_mold(false), &self.applied)?;
+        apply_difference(&mut fresh, &SteeringSettings::new().check_mold(false), &self.applied)?;
         for (queue, socket) in &self.sockets {
             set_socket(&mut fresh, *queue, socket)?;
         }
@@ -331,7 +336,11 @@ fn mapped(address: IpAddr) -> [u8; 16] {
 
 /// Brings the maps from one state to another. Order matters while packets flow: what widens access comes first, what
 /// narrows it last, and the allow-list is filled before it is switched on.
-fn apply_difference(loaded: &mut Ebpf, from: &Settings, to: &Settings) -> Result<(), SteeringError> {
+fn apply_difference(
+    loaded: &mut Ebpf,
+    from: &SteeringSettings,
+    to: &SteeringSettings,
+) -> Result<(), SteeringError> {
     if to.allowed.len() > ALLOW_LIST_MAX {
         return Err(SteeringError::TooManyNetworks { count: to.allowed.len(), max: ALLOW_LIST_MAX });
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use engine::feed::books::{Ladder, VisibleLevel};
-use engine::feed::receive::{Receiver, Settings, Snapshot, snapshot};
+use engine::feed::receive::{Receiver, ReceiverSettings, Snapshot, snapshot};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -69,7 +69,7 @@ impl FeedArgs {
 }
 
 pub fn execute(args: &FeedArgs) -> anyhow::Result<()> {
-    let settings = Settings {
+    let settings = ReceiverSettings {
         listen: args.listen,
         interface: args.interface,
         requests: args.requests,

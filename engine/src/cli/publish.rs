@@ -5,7 +5,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use engine::config::Durability;
 use engine::log::Lsn;
-use engine::publish::{Origins, Settings, Target, run};
+use engine::publish::{Origins, PublisherSettings, Target, run};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -51,7 +51,7 @@ pub struct PublishArgs {
 }
 
 impl PublishArgs {
-    fn settings(&self) -> anyhow::Result<Settings> {
+    fn settings(&self) -> anyhow::Result<PublisherSettings> {
         let config = self.config.load()?;
         let shard = self.shard;
         ensure!(
@@ -76,7 +76,7 @@ impl PublishArgs {
         let stream = self.stream.clone().unwrap_or_else(|| format!("{}_{shard}", self.prefix));
         ensure!(is_word(&stream), "--stream {stream:?}: expected letters, digits, - and _");
         let servers: Result<Vec<_>, _> = self.nats.iter().map(|address| address.parse()).collect();
-        Ok(Settings {
+        Ok(PublisherSettings {
             origins: Origins {
                 directory: journal.directory.clone(),
                 shard,

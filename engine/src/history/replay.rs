@@ -1,7 +1,7 @@
 //! The thread that finds messages which a session's resend window no longer holds, by replaying the journal as far as its records are released. A
 //! shard asks over a bounded ring and goes on; the client asks again until it has what it wants.
 
-use crate::history::replica::{Found, Messages, session_messages};
+use crate::history::replica::{Found, ReplayedMessages, session_messages};
 use crate::history::source::{LogFiles, LogSource};
 use crate::inputs::SessionId;
 use crate::log::{Lsn, Storage};
@@ -35,7 +35,7 @@ pub struct Question {
 pub struct Answer {
     pub session: SessionId,
     /// Empty when the journal no longer has them.
-    pub messages: Messages,
+    pub messages: ReplayedMessages,
 }
 
 /// A shard's end.
@@ -74,7 +74,7 @@ pub fn rings() -> (ReplayHandle, ReplayDesk) {
 pub struct Replayer<S: Storage> {
     source: LogSource<S>,
     desk: ReplayDesk,
-    kept: VecDeque<(SessionId, Messages)>,
+    kept: VecDeque<(SessionId, ReplayedMessages)>,
     /// Questions whose messages were not released yet, and how far the log was when they were asked. As many as questions may wait.
     later: VecDeque<(Question, Lsn)>,
 }
@@ -99,7 +99,7 @@ impl<S: Storage> Replayer<S> {
                 let _ = self.desk.answers.push(Answer { session: question.session, messages });
             }
             Found::Gone => {
-                let messages = Messages::default();
+                let messages = ReplayedMessages::default();
                 let _ = self.desk.answers.push(Answer { session: question.session, messages });
             }
         }
@@ -137,12 +137,12 @@ impl<S: Storage> Replayer<S> {
 }
 
 /// The thread; it ends when this is dropped.
-pub struct Replays {
+pub struct ReplayThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Replays {
+impl ReplayThread {
     pub fn start(source: LogFiles) -> std::io::Result<(Self, ReplayHandle)> {
         let (mut handle, desk) = rings();
         let stop = Arc::new(AtomicBool::new(false));
@@ -161,7 +161,7 @@ impl Replays {
     }
 }
 
-impl Drop for Replays {
+impl Drop for ReplayThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

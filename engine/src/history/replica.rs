@@ -107,14 +107,14 @@ pub fn apply<O: Outputs>(
 
 /// A run of one session's messages, as MoldUDP64 blocks.
 #[derive(Debug, Default)]
-pub struct Messages {
+pub struct ReplayedMessages {
     pub first: u64,
     /// Where each message's block begins in `blocks`, and where the last one ends.
     ends: Vec<u32>,
     blocks: Vec<u8>,
 }
 
-impl Messages {
+impl ReplayedMessages {
     /// Sequence after the last message.
     pub fn end(&self) -> u64 {
         self.first + self.ends.len() as u64
@@ -137,8 +137,8 @@ impl Messages {
     }
 
     /// The part from `sequence` on, at most `count` messages.
-    pub fn part(&self, sequence: u64, count: usize) -> Messages {
-        let mut part = Messages { first: sequence, ..Messages::default() };
+    pub fn part(&self, sequence: u64, count: usize) -> ReplayedMessages {
+        let mut part = ReplayedMessages { first: sequence, ..ReplayedMessages::default() };
         let index = sequence.saturating_sub(self.first) as usize;
         let start = if index == 0 { 0 } else { self.ends.get(index - 1).map_or(0, |&end| end as usize) };
         for &end in self.ends.iter().skip(index).take(count) {
@@ -156,7 +156,7 @@ struct Collector {
     next: u64,
     until: u64,
     bytes_max: usize,
-    messages: Messages,
+    messages: ReplayedMessages,
 }
 
 impl Outputs for Collector {
@@ -188,7 +188,7 @@ impl Collector {
 /// What was found of a session's messages.
 pub enum Found {
     /// At least one.
-    Messages(Messages),
+    Messages(ReplayedMessages),
     /// They come after the limit.
     NotYet,
     /// The journal does not go back that far.
@@ -220,7 +220,7 @@ pub fn session_messages<S: Storage>(
         next,
         until,
         bytes_max,
-        messages: Messages { first: from, ..Messages::default() },
+        messages: ReplayedMessages { first: from, ..ReplayedMessages::default() },
     };
     replica.advance(limit, &mut collector, Collector::is_done)?;
     Ok(if collector.messages.is_empty() { Found::NotYet } else { Found::Messages(collector.messages) })
@@ -237,7 +237,7 @@ mod tests {
             next: 1,
             until: 8,
             bytes_max: 1 << 20,
-            messages: Messages { first: 3, ..Messages::default() },
+            messages: ReplayedMessages { first: 3, ..ReplayedMessages::default() },
         };
         for number in 1..=20u8 {
             collector.session(9, |_| 200);

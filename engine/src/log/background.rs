@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
+    end::End,
     error::{JournalError, JournalFailure},
     keeper::{Preparer, Step, Syncer},
-    reader::End,
-    recovery::{Parts, assemble},
-    settings::{Durability, Settings},
+    reopen::{Parts, assemble},
+    settings::{Durability, JournalSettings},
     storage::Storage,
     writer::Writer,
 };
@@ -93,7 +93,7 @@ pub fn start<S: Storage + 'static>(
     storage: S,
     shard: u32,
     end: End,
-    settings: Settings,
+    settings: JournalSettings,
 ) -> Result<Journal<S>, JournalError>
 where
     S::Writer: 'static,

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
+    end::{Ending, Segment},
     error::JournalError,
     format::{HeaderState, Lsn, record_length},
-    reader::{self, Reader, Record, Segment, describe_header},
+    reader::{self, Reader, Record, describe_header},
     storage::Storage,
-    tail::Tail,
 };
 
 /// Version of what these structures look like as JSON.
@@ -52,7 +52,7 @@ pub enum Verdict {
     /// Whole up to its end.
     Clean,
     /// Whole, and after it what a crash cut short: starting the engine removes it.
-    TornTail { tail: Tail },
+    TornTail { tail: Ending },
     /// Damaged, or incomplete: the engine refuses to start with it.
     Refused { error: String },
     /// A running engine is writing to it; whole up to where it was read.
@@ -149,8 +149,8 @@ pub fn verify<S: Storage>(storage: &S, shard: u32, in_use: bool) -> Result<Repor
     };
     let result = read_through(storage, shard, &mut report);
     report.verdict = match result {
-        Ok(Tail::Clean) if !in_use => Verdict::Clean,
-        Ok(tail @ Tail::Torn { .. }) if !in_use => Verdict::TornTail { tail },
+        Ok(Ending::Clean) if !in_use => Verdict::Clean,
+        Ok(tail @ Ending::Torn { .. }) if !in_use => Verdict::TornTail { tail },
         Ok(_) => Verdict::InUse { note: "whole up to the last record written when it was read".into() },
         Err(error @ JournalError::Storage(_)) => return Err(error),
         Err(error) if in_use => Verdict::InUse { note: format!("read up to: {error}") },
@@ -159,7 +159,7 @@ pub fn verify<S: Storage>(storage: &S, shard: u32, in_use: bool) -> Result<Repor
     Ok(report)
 }
 
-fn read_through<S: Storage>(storage: &S, shard: u32, report: &mut Report) -> Result<Tail, JournalError> {
+fn read_through<S: Storage>(storage: &S, shard: u32, report: &mut Report) -> Result<Ending, JournalError> {
     let segments = reader::segments(storage, shard)?;
     report.segments = segments.iter().map(|segment| segment_report(storage, segment)).collect();
     let first = segments.iter().find_map(Segment::valid);
@@ -170,7 +170,7 @@ fn read_through<S: Storage>(storage: &S, shard: u32, report: &mut Report) -> Res
         report.count(&record);
         report.chain = reader.chain();
     }
-    Ok(reader.into_end().map_or(Tail::Clean, |end| end.tail))
+    Ok(reader.into_end().map_or(Ending::Clean, |end| end.tail))
 }
 
 /// What one record is, without its payload.

@@ -3,14 +3,14 @@
 //! The way of a record, and of this folder:
 //! [`writer`] copies it into a segment's memory (shard thread) -> [`keeper`] makes segments ready ahead of the writer and makes written
 //! ranges durable (background threads, [`background`]) -> [`reader`] gives the records back in order and says what the end looks like
-//! ([`tail`]) -> [`recovery`] turns that end into a writer again. [`tailer`] reads a journal that another process is writing. [`format`] has the bytes, [`storage`] the seam under which
-//! [`file`](mod@file) is the real disk and [`sim`] a disk that misbehaves by seed. [`inspect`] explains a directory to people.
+//! (`judge`) -> [`reopen`] turns that end into a writer again. [`live`] reads a journal that another process is writing. [`format`] has the
+//! bytes, [`storage`] the seam under which [`file`](mod@file) is the real disk and [`sim`] a disk that misbehaves by seed. [`inspect`] explains a directory to people.
 //!
 //! ```
-//! use engine::log::{self, Durability, FileStorage, Lsn, Reader, Settings};
+//! use engine::log::{self, Durability, FileStorage, Lsn, Reader, JournalSettings};
 //! # let directory = std::env::temp_dir().join(format!("pitlane-journal-doc-{}", std::process::id()));
 //! # let shard = 0;
-//! let settings = Settings { segment_size: 1 << 20, ..Settings::default() };
+//! let settings = JournalSettings { segment_size: 1 << 20, ..JournalSettings::default() };
 //! let storage = FileStorage::open(&directory, shard, settings.durability)?;
 //! let mut reader = Reader::open(storage.clone(), shard, Lsn(1))?;
 //! while let Some(record) = reader.next()? {
@@ -29,32 +29,33 @@
 pub mod background;
 pub mod crc;
 mod directory;
+pub mod end;
 pub mod error;
 pub mod file;
 pub mod format;
 pub mod inspect;
+mod judge;
 pub mod keeper;
+pub mod live;
 mod mapping;
 pub mod reader;
-pub mod recovery;
+pub mod reopen;
 pub mod settings;
 pub mod shared;
 pub mod sim;
 pub mod storage;
-pub mod tail;
-pub mod tailer;
 pub mod writer;
 
 pub use background::{Background, Journal, start};
 pub use directory::JournalDirectory;
+pub use end::{End, Ending};
 pub use error::{AppendError, JournalError, JournalFailure, StorageError};
 pub use file::FileStorage;
 pub use format::Lsn;
-pub use reader::{End, Reader, Record};
-pub use settings::{Durability, Settings};
+pub use live::{Extent, LiveReader};
+pub use reader::{Reader, Record};
+pub use settings::{Durability, JournalSettings};
 pub use shared::Progress;
 pub use sim::SimStorage;
 pub use storage::Storage;
-pub use tail::Tail;
-pub use tailer::{Extent, Tailer};
 pub use writer::Writer;

@@ -1,11 +1,12 @@
 //! Gives the records of a journal back, in order, each checked against the one before. Changes nothing on disk; what the end looks like
-//! is judged in [`tail`](super::tail).
+//! is judged in [`judge`](super::judge).
 //!
 //! Buffered reads, not a mapping: the file may be growing under another thread's stores, and a reference to such memory would be unsound.
 
 use std::ops::Range;
 
 use super::{
+    end::{End, Ending, Place, Segment},
     error::{Damage, JournalError},
     format::{
         self, DATA_OFFSET, END_MARK, HeaderState, KIND_SEAL, Lsn, MARK_LENGTH, MARK_OFFSETS,
@@ -13,7 +14,6 @@ use super::{
         SyncMark,
     },
     storage::Storage,
-    tail::Tail,
 };
 
 /// Bytes read at a time: large enough that the system call does not show, small enough to stay in the cache.
@@ -30,19 +30,6 @@ pub struct Record<'a> {
     /// Where it is: segment ordinal and offset in the file.
     pub segment: u64,
     pub offset: u64,
-}
-
-/// A segment file as found in the directory.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    pub name: String,
-    pub ordinal: u64,
-    pub length: u64,
-    pub header: HeaderState,
-    /// The newer of the two sync marks that can be read.
-    pub mark: Option<SyncMark>,
-    /// How many of the two marks are neither whole nor empty.
-    pub marks_damaged: u32,
 }
 
 impl Segment {
@@ -113,26 +100,6 @@ pub fn segments<S: Storage>(storage: &S, shard: u32) -> Result<Vec<Segment>, Jou
     Ok(segments)
 }
 
-/// Where the records end: what a writer needs to go on after them.
-#[derive(Clone, Debug)]
-pub struct End {
-    /// Last whole record; 0 if there is none.
-    pub last: Lsn,
-    pub tail: Tail,
-    pub(crate) place: Option<Place>,
-    /// Segments after the last one with records: unused, or lost with the tail.
-    pub(crate) leftovers: Vec<Segment>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub header: SegmentHeader,
-    pub name: String,
-    pub offset: u64,
-    pub sealed: bool,
-    pub chain: u32,
-}
-
 impl End {
     /// Offset in the last segment at which the next record goes.
     pub fn offset(&self) -> u64 {
@@ -153,7 +120,7 @@ pub struct Reader<S: Storage> {
     pub(super) next: Lsn,
     pub(super) chain: u32,
     limit: Option<Lsn>,
-    /// Where the records stop is not judged: a writer may be about to go on there. For [`Tailer`](super::Tailer).
+    /// Where the records stop is not judged: a writer may be about to go on there. For [`LiveReader`](super::LiveReader).
     pub(super) live: bool,
     /// Bytes to read at a time.
     pub(super) chunk: usize,
@@ -231,7 +198,7 @@ impl<S: Storage> Reader<S> {
         };
         if !reader.find_segment(from)? && limit.is_none() {
             let leftovers = std::mem::take(&mut reader.segments);
-            reader.end = Some(End { last: Lsn::ZERO, tail: Tail::Clean, place: None, leftovers });
+            reader.end = Some(End { last: Lsn::ZERO, tail: Ending::Clean, place: None, leftovers });
         }
         while reader.next < from {
             if reader.next()?.is_none() {
@@ -490,7 +457,7 @@ impl<S: Storage> Reader<S> {
     }
 
     /// Ends the reading here.
-    pub(super) fn finish(&mut self, tail: Tail, sealed: bool) -> Found {
+    pub(super) fn finish(&mut self, tail: Ending, sealed: bool) -> Found {
         let segment = &self.segments[self.index];
         let place = self.header.map(|header| Place {
             header,

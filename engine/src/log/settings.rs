@@ -36,7 +36,7 @@ impl Durability {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct JournalSettings {
     pub durability: Durability,
     /// Bytes of each segment file, a multiple of 4096.
     pub segment_size: u64,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub stall_max: Duration,
 }
 
-impl Settings {
+impl JournalSettings {
     pub const SEGMENT_SIZE: u64 = 64 << 20;
     pub const SEGMENTS_AHEAD_MAX: u32 = 16;
 
@@ -62,10 +62,10 @@ impl Settings {
                 found: size.to_string(),
             });
         }
-        if !(1..=Settings::SEGMENTS_AHEAD_MAX).contains(&self.segments_ahead) {
+        if !(1..=JournalSettings::SEGMENTS_AHEAD_MAX).contains(&self.segments_ahead) {
             return Err(JournalError::Settings {
                 what: "segments ahead",
-                expected: format!("1 to {}", Settings::SEGMENTS_AHEAD_MAX),
+                expected: format!("1 to {}", JournalSettings::SEGMENTS_AHEAD_MAX),
                 found: self.segments_ahead.to_string(),
             });
         }
@@ -80,11 +80,11 @@ impl Settings {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for JournalSettings {
+    fn default() -> JournalSettings {
+        JournalSettings {
             durability: Durability::Process,
-            segment_size: Settings::SEGMENT_SIZE,
+            segment_size: JournalSettings::SEGMENT_SIZE,
             segments_ahead: 2,
             stall_max: Duration::from_millis(100),
         }

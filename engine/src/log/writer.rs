@@ -14,7 +14,7 @@ use super::{
         self, DATA_OFFSET, KIND_RESERVED, KIND_SEAL, Lsn, RECORD_HEADER_LENGTH, RECORD_OVERHEAD,
         RecordHeader, SegmentHeader,
     },
-    settings::Settings,
+    settings::JournalSettings,
     shared::{Position, Progress},
     storage::{SegmentWriter, Storage},
 };
@@ -100,7 +100,7 @@ impl<S: Storage> Writer<S> {
         continuation: Continuation,
         progress: Arc<Progress>,
         ready: Receiver<ReadySegment<S::Writer>>,
-        settings: &Settings,
+        settings: &JournalSettings,
     ) -> Writer<S> {
         let Continuation { shard, journal_id, next, chain } = continuation;
         let mut writer = Writer {

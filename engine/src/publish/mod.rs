@@ -2,7 +2,7 @@
 //! it reads the journal's files and nothing else, so it cannot hold a shard up. What is published, and what is promised: `docs/trade-stream.md`.
 //!
 //! ```text
-//! journal files -> Tailer -> replica of the shard -> trades -> Encoder -> pending -> Stream -> JetStream
+//! journal files -> LiveReader -> replica of the shard -> trades -> Encoder -> pending -> Stream -> JetStream
 //!                                                                            ^            |
 //!                                                                            +-- acknowledged, or "the stream ends elsewhere": go there
 //! ```
@@ -37,7 +37,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PublisherSettings {
     pub origins: Origins,
     pub target: Target,
     /// Publish to the journal's present end, then stop.
@@ -79,7 +79,7 @@ pub enum PublishError {
 ///
 /// # Errors
 /// See [`PublishError`]. Anything that may pass is waited for.
-pub async fn run(settings: &Settings, stop: &AtomicBool) -> Result<Published, PublishError> {
+pub async fn run(settings: &PublisherSettings, stop: &AtomicBool) -> Result<Published, PublishError> {
     let stream = Stream::connect(settings.target.clone(), IN_FLIGHT_MAX).await?;
     let mut publisher = Publisher {
         settings,
@@ -119,7 +119,7 @@ pub async fn run(settings: &Settings, stop: &AtomicBool) -> Result<Published, Pu
 }
 
 struct Publisher<'a> {
-    settings: &'a Settings,
+    settings: &'a PublisherSettings,
     stop: &'a AtomicBool,
     stream: Stream,
     source: Option<Source>,

@@ -6,8 +6,9 @@ use crate::history::recovery::RecoveryError;
 use crate::history::replica::{apply, newest_state};
 use crate::history::snapshot::{self, Meta};
 use crate::inputs::SessionId;
-use crate::log::reader::{self, Segment};
-use crate::log::{Extent, FileStorage, JournalError, Lsn, Tailer};
+use crate::log::end::Segment;
+use crate::log::reader;
+use crate::log::{Extent, FileStorage, JournalError, LiveReader, Lsn};
 use crate::shard::{Outputs, Shard, Trade};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ pub enum SourceError {
 pub struct Source {
     origins: Origins,
     shard: Option<Shard>,
-    journal: Tailer<FileStorage>,
+    journal: LiveReader<FileStorage>,
     trades: Trades,
     /// Messages not acknowledged yet, oldest first.
     pub pending: VecDeque<Message>,
@@ -280,9 +281,9 @@ impl Origins {
         &self,
         storage: &FileStorage,
         state: State,
-    ) -> Result<(State, Tailer<FileStorage>), JournalError> {
+    ) -> Result<(State, LiveReader<FileStorage>), JournalError> {
         let after = state.as_ref().map(|(_, meta)| (meta.last, meta.chain));
-        let journal = Tailer::open(storage.clone(), self.shard, after, Extent::of(self.durability))?;
+        let journal = LiveReader::open(storage.clone(), self.shard, after, Extent::of(self.durability))?;
         Ok((state, journal))
     }
 

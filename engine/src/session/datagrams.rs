@@ -3,7 +3,7 @@
 use super::{Reception, Route, Session, Upstream};
 use crate::clock::Now;
 use crate::core::Core;
-use crate::history::replica::Messages;
+use crate::history::replica::ReplayedMessages;
 use crate::inputs::SessionId;
 use crate::log::writer::Log;
 use netio::{Peer, Port};
@@ -217,7 +217,12 @@ fn send_all<T>(
 }
 
 /// Messages from the log, as far as they were released and the port has room; what is lost is asked for again.
-pub(super) fn send_replayed<P: Port>(session: &Session, peer: &Peer, messages: &Messages, port: &mut P) {
+pub(super) fn send_replayed<P: Port>(
+    session: &Session,
+    peer: &Peer,
+    messages: &ReplayedMessages,
+    port: &mut P,
+) {
     let name = *session.downstream.name();
     let room = port.max_payload() - HEADER_LENGTH;
     let mut next = messages.first;

@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::core::Core;
 use crate::gateway::GatewayLink;
 use crate::gateway::rings::{ConnectionId, FromShard, ToShard};
-use crate::history::replica::Messages;
+use crate::history::replica::ReplayedMessages;
 use crate::inputs::{CloseReason, SessionId};
 use crate::log::writer::Log;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ impl Connections {
         connection: ConnectionId,
         id: SessionId,
         session: &Session,
-        messages: &Messages,
+        messages: &ReplayedMessages,
         answered: bool,
     ) -> Option<(u64, u64)> {
         let next = self.replaying.get_mut(&id)?;

@@ -18,9 +18,9 @@ use crate::history::recovery::RecoveryError;
 use crate::history::replay;
 use crate::history::source::LogSource;
 use crate::inputs::SessionId;
-use crate::log::recovery::{self as log_recovery, assemble};
+use crate::log::reopen::{self as log_reopen, assemble};
 use crate::log::writer::Log;
-use crate::log::{Durability, JournalError, Settings, SimStorage, Tail, Writer};
+use crate::log::{Durability, Ending, JournalError, JournalSettings, SimStorage, Writer};
 use crate::runner::{Runner, SharedReport};
 use crate::session::Route;
 use netio::idle::IdleStrategy;
@@ -135,7 +135,7 @@ impl Engine {
             Err(error) => return Err(StartError::Refused(error)),
         };
         let last = recovered.end.last;
-        let torn = recovered.end.tail != Tail::Clean;
+        let torn = recovered.end.tail != Ending::Clean;
         let released = truth.borrow().released();
         if last < released {
             let what = format!("record {released} was released, and the journal ends at {last}");
@@ -147,14 +147,14 @@ impl Engine {
         if let Some(core) = &mut core {
             compare(core, &truth.borrow()).map_err(untrue)?;
         }
-        let settings = Settings {
+        let settings = JournalSettings {
             durability,
             segment_size: SEGMENT_BYTES,
             segments_ahead: 2,
             // One thread: `Recording` lets the others work while this one waits.
             stall_max: Duration::ZERO,
         };
-        let log_recovery::Parts { writer, preparer, syncer } =
+        let log_reopen::Parts { writer, preparer, syncer } =
             assemble(storage.clone(), SHARD, recovered.end, settings)?;
         let progress = Arc::clone(writer.progress());
         let late = broken == Some(Broken::AcknowledgeBeforeAppend);

@@ -5,9 +5,9 @@ use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::Core;
-use crate::history::replay::{ReplayHandle, Replays};
+use crate::history::replay::{ReplayHandle, ReplayThread};
 use crate::history::snapshot::retention::Retention;
-use crate::history::snapshot::thread::{self, SnapshotRequest, Snapshots};
+use crate::history::snapshot::thread::{self, SnapshotRequest, SnapshotThread};
 use crate::history::source::LogFiles;
 use crate::log::{self, Background, FileStorage, JournalDirectory, Writer};
 use anyhow::Context;
@@ -42,9 +42,9 @@ impl Engine {
         let progress = Arc::clone(core.log.progress());
         let reading = FileStorage::read_only(directory.path());
         let source = LogFiles::new(reading, number, Arc::clone(&progress));
-        let (replays, handle) = Replays::start(source.clone())?;
+        let (replays, handle) = ReplayThread::start(source.clone())?;
         self.replays.push(replays);
-        let settings = thread::Settings {
+        let settings = thread::SnapshotSettings {
             shard: number,
             interval: config.journal.snapshot_interval,
             retention: Retention {
@@ -52,7 +52,7 @@ impl Engine {
                 retain_journal: config.journal.retain_segments,
             },
         };
-        self.snapshots.push(Snapshots::start(storage, progress, settings, snapshot)?);
+        self.snapshots.push(SnapshotThread::start(storage, progress, settings, snapshot)?);
         let readers = JournalReaders { replays: handle, source };
         Ok(Journaled { core, clock, readers })
     }
@@ -85,8 +85,11 @@ fn open_journal(
 ) -> anyhow::Result<OpenJournal> {
     let (config, shard) = (assembly.config, assembly.shard);
     let durability = config.journal.durability;
-    let settings =
-        log::Settings { durability, segment_size: config.journal.segment_bytes, ..log::Settings::default() };
+    let settings = log::JournalSettings {
+        durability,
+        segment_size: config.journal.segment_bytes,
+        ..log::JournalSettings::default()
+    };
     let context = || format!("shard {shard}, journal in {}", directory.path().display());
     let storage = FileStorage::open_in(directory, shard as u32, durability).with_context(context)?;
     let began = Instant::now();

@@ -15,8 +15,8 @@ use crate::admin::{AdminServer, ShardHandle};
 use crate::config::{Config, Durability};
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
-use crate::history::replay::Replays;
-use crate::history::snapshot::thread::{SnapshotRequest, Snapshots};
+use crate::history::replay::ReplayThread;
+use crate::history::snapshot::thread::{SnapshotRequest, SnapshotThread};
 use crate::log::{Background, JournalDirectory};
 use crate::runner::{RunError, SharedReport};
 use anyhow::Context;
@@ -34,8 +34,8 @@ pub struct Engine {
     /// Closed after the threads that write to them have ended.
     journals: Vec<Background>,
     journal_directory: Option<Arc<JournalDirectory>>,
-    replays: Vec<Replays>,
-    snapshots: Vec<Snapshots>,
+    replays: Vec<ReplayThread>,
+    snapshots: Vec<SnapshotThread>,
     verifier: Verifier,
     /// Stopped after the shards, whose last messages they still take.
     feeds: Vec<FeedThreads>,

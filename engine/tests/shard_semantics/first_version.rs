@@ -11,9 +11,9 @@ use engine::history::replica::Replica;
 use engine::inputs::{
     CloseReason, FirmRights, Genesis, Input, InstrumentInput, KillScope, MAX_ENCODED, SessionOpened, kind,
 };
-use engine::log::recovery::assemble;
+use engine::log::reopen::assemble;
 use engine::log::sim::Faults;
-use engine::log::{Durability, FileStorage, Lsn, Reader, Settings, SimStorage, Storage};
+use engine::log::{Durability, FileStorage, JournalSettings, Lsn, Reader, SimStorage, Storage};
 use engine::session::Sessions;
 use engine::shard::{Shard, state_hash};
 use std::path::Path;
@@ -145,7 +145,7 @@ fn write_fixture() {
     let storage = FileStorage::open(directory, SHARD, Durability::Process).unwrap();
     let mut reader = Reader::open(storage.clone(), SHARD, Lsn(1)).unwrap();
     assert!(reader.next().unwrap().is_none());
-    let settings = Settings { segment_size: 8192, ..Settings::default() };
+    let settings = JournalSettings { segment_size: 8192, ..JournalSettings::default() };
     let mut parts = assemble(storage.clone(), SHARD, reader.into_end().unwrap(), settings).unwrap();
     let genesis = Genesis {
         shard: SHARD as u16,

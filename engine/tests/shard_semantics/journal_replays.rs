@@ -14,9 +14,9 @@ use engine::inputs::{
     CloseReason, FirmRight, FirmRights, Genesis, Input, InstrumentInput, KillScope, MAX_ENCODED, Role, Rules,
     SessionOpened, kind,
 };
-use engine::log::recovery::{Parts, assemble};
+use engine::log::reopen::{Parts, assemble};
 use engine::log::sim::Faults;
-use engine::log::{Durability, Lsn, Reader, Settings, SimStorage, Writer};
+use engine::log::{Durability, JournalSettings, Lsn, Reader, SimStorage, Writer};
 use engine::session::Sessions;
 use engine::shard::Shard;
 use streams::Run;
@@ -40,7 +40,7 @@ fn small() -> Genesis {
 fn begin(storage: &SimStorage, genesis: Genesis) -> Core<Writer<SimStorage>> {
     let mut reader = Reader::open(storage.clone(), SHARD, Lsn(1)).unwrap();
     assert!(reader.next().unwrap().is_none());
-    let settings = Settings { segment_size: SEGMENT_BYTES, ..Settings::default() };
+    let settings = JournalSettings { segment_size: SEGMENT_BYTES, ..JournalSettings::default() };
     let Parts { writer: mut log, .. } =
         assemble(storage.clone(), SHARD, reader.into_end().unwrap(), settings).unwrap();
     let mut encoded = [0; MAX_ENCODED];
@@ -305,7 +305,7 @@ fn what_cannot_be_gone_on_from_is_named() {
         let storage = disk();
         let mut reader = Reader::open(storage.clone(), SHARD, Lsn(1)).unwrap();
         assert!(reader.next().unwrap().is_none());
-        let settings = Settings { segment_size: SEGMENT_BYTES, ..Settings::default() };
+        let settings = JournalSettings { segment_size: SEGMENT_BYTES, ..JournalSettings::default() };
         let mut parts = assemble(storage.clone(), SHARD, reader.into_end().unwrap(), settings).unwrap();
         let mut encoded = [0; MAX_ENCODED];
         let length = Input::Genesis(genesis).encode(&mut encoded);

@@ -89,10 +89,10 @@ impl Outcome {
             transport.transmit_drops += port.tx_dropped;
             transport.transmit_full += port.tx_full;
             transport.kicks += port.kicks;
-            for mut trader in worker.traders {
-                transport.logins += trader.client.logins_sent;
-                transport.reconnections += trader.client.reconnections;
-                if let Some(duplex) = trader.client.duplex() {
+            for mut participant in worker.participants {
+                transport.logins += participant.client.logins_sent;
+                transport.reconnections += participant.client.reconnections;
+                if let Some(duplex) = participant.client.duplex() {
                     let (sent, received) = (duplex.send.statistics(), duplex.receive.statistics());
                     transport.retransmitted_datagrams += sent.retransmitted_datagrams;
                     transport.retransmitted_messages += sent.retransmitted_messages;
@@ -104,15 +104,15 @@ impl Outcome {
                     messages += sent.messages;
                     datagrams += sent.datagrams;
                 }
-                outcome.measured.add(&trader.account.measured);
-                outcome.warmup.add(&trader.account.warmup);
-                outcome.cleanup.add(&trader.account.cleanup);
-                outcome.events.add(&trader.account.events);
-                let latency = trader.account.latency().clone();
+                outcome.measured.add(&participant.account.measured);
+                outcome.warmup.add(&participant.account.warmup);
+                outcome.cleanup.add(&participant.account.cleanup);
+                outcome.events.add(&participant.account.events);
+                let latency = participant.account.latency().clone();
                 outcome.clients.push(ClientResult {
-                    user: trader.client.credentials().user(),
-                    measured: trader.account.measured.clone(),
-                    last_answer_ns: trader.account.last_answer_ns(),
+                    user: participant.client.credentials().user(),
+                    measured: participant.account.measured.clone(),
+                    last_answer_ns: participant.account.last_answer_ns(),
                     latency,
                 });
             }

@@ -1,4 +1,4 @@
-//! A thread's share of a run: one port, many traders, polled in turn. It decides when, the traders decide what.
+//! A thread's share of a run: one port, many participants, polled in turn. It decides when, the participants decide what.
 //!
 //! Each round: receive, enter the answers into the books, send what may be sent, see to the timers, kick the port. Nothing
 //! blocks and nothing is allocated while orders flow.
@@ -21,8 +21,8 @@ use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
 use crate::directory::Directory;
 use crate::histograms::{Measurements, Timing};
 use crate::pace::{Pace, Schedule};
+use crate::participant::{Participant, Placed};
 use crate::stalls::Stalls;
-use crate::trader::{Placed, Trader};
 
 /// Orders that share one reading of the clock: about one datagram.
 const ORDERS_PER_CLOCK: u32 = 32;
@@ -33,11 +33,11 @@ const ORDERS_PER_ROUND: u32 = 1024;
 /// Traders tried for one order of an open loop before the rest of the round is left.
 const TRIES_PER_ORDER: usize = 64;
 
-/// Timers are looked at this often, for this many traders at a time.
+/// Timers are looked at this often, for this many participants at a time.
 const TIMER_INTERVAL_NS: u64 = 200_000;
 const TIMERS_PER_ROUND: usize = 1024;
 
-/// Early datagrams that may wait for the ones before them, over all traders of a worker.
+/// Early datagrams that may wait for the ones before them, over all participants of a worker.
 const PARKED_DATAGRAMS: u32 = 1024;
 
 /// Logins under way with one shard at a time: fewer than the engine lets wait for its password check.
@@ -66,8 +66,8 @@ pub struct Worker<'a, P: Port, C: Clock> {
     settings: WorkerSettings,
     coordination: &'a Coordination,
     gauge: &'a CachePadded<Gauge>,
-    traders: Vec<Trader>,
-    /// Which shard each trader speaks to, and per shard who waits for its turn to log in.
+    participants: Vec<Participant>,
+    /// Which shard each participant speaks to, and per shard who waits for its turn to log in.
     shard_of: Vec<u16>,
     logins: Vec<Logins>,
     logins_at_once: usize,
@@ -109,7 +109,7 @@ struct Logins {
 
 /// What a worker leaves behind.
 pub struct Finished {
-    pub traders: Vec<Trader>,
+    pub participants: Vec<Participant>,
     pub port: PortStatistics,
     pub stalls: Stalls,
     pub measurements: Measurements,
@@ -125,32 +125,33 @@ pub struct Finished {
 }
 
 impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
-    /// `traders` come with the number of their shard.
+    /// `participants` come with the number of their shard.
     pub fn new(
         port: P,
         clock: C,
         settings: WorkerSettings,
         coordination: &'a Coordination,
         gauge: &'a CachePadded<Gauge>,
-        traders: Vec<(u16, Trader)>,
+        participants: Vec<(u16, Participant)>,
     ) -> Self {
         let now_ns = clock.now_ns();
-        let shards = traders.iter().map(|(shard, _)| usize::from(*shard) + 1).max().unwrap_or(1);
-        let (shard_of, traders): (Vec<u16>, Vec<Trader>) = traders.into_iter().unzip();
+        let shards = participants.iter().map(|(shard, _)| usize::from(*shard) + 1).max().unwrap_or(1);
+        let (shard_of, participants): (Vec<u16>, Vec<Participant>) = participants.into_iter().unzip();
         let mut logins: Vec<Logins> = (0..shards).map(|_| Logins::default()).collect();
         for (index, &shard) in shard_of.iter().enumerate() {
             logins[usize::from(shard)].queue.push_back(index as u32);
         }
         // Clients that share an address can only log in one after the other.
-        let distinct = traders.iter().all(|trader| trader.client.peer().local != Endpoint::default());
+        let distinct =
+            participants.iter().all(|participant| participant.client.peer().local != Endpoint::default());
         Worker {
             logins_at_once: if distinct { LOGINS_AT_ONCE } else { 1 },
-            directory: Directory::new(traders.len()),
+            directory: Directory::new(participants.len()),
             pool: ParkingPool::new(PARKED_DATAGRAMS, MAX_PAYLOAD - HEADER_LENGTH),
             phase: Phase::Connecting { deadline_ns: now_ns + settings.connect_timeout_ns },
             schedule: None,
-            waiting: VecDeque::with_capacity(traders.len()),
-            is_waiting: vec![false; traders.len()],
+            waiting: VecDeque::with_capacity(participants.len()),
+            is_waiting: vec![false; participants.len()],
             turn: 0,
             timer_cursor: 0,
             timers_at_ns: 0,
@@ -173,7 +174,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             settings,
             coordination,
             gauge,
-            traders,
+            participants,
             shard_of,
             logins,
         }
@@ -219,11 +220,11 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
 
     /// Closes the books and hands everything over.
     pub fn finish(mut self, failure: Option<WorkerError>) -> Finished {
-        for trader in &mut self.traders {
-            trader.account.close();
+        for participant in &mut self.participants {
+            participant.account.close();
         }
         Finished {
-            traders: self.traders,
+            participants: self.participants,
             port: self.port.statistics(),
             stalls: self.stalls,
             measurements: self.measurements,
@@ -324,13 +325,13 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             self.strays += 1;
             return Ok(());
         };
-        let trader = &mut self.traders[at as usize];
-        let in_flight = trader.account.in_flight();
-        let outcome = trader.on_datagram(payload, now_ns, &mut self.pool);
-        let answered = in_flight - trader.account.in_flight();
+        let participant = &mut self.participants[at as usize];
+        let in_flight = participant.account.in_flight();
+        let outcome = participant.on_datagram(payload, now_ns, &mut self.pool);
+        let answered = in_flight - participant.account.in_flight();
         self.answered += u64::from(answered);
         self.is_held &= answered == 0;
-        for (timing, count) in trader.account.drain_answered() {
+        for (timing, count) in participant.account.drain_answered() {
             self.measurements.record(timing, count, now_ns);
             self.stalls.answered(count);
         }
@@ -361,8 +362,8 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             Pace::Closed { .. } => None,
             Pace::Open(arrivals) => Some(Schedule::new(arrivals, seed, worker, workers, start_ns)),
         };
-        for at in 0..self.traders.len() {
-            self.traders[at].account.measure_from(self.measure_from_ns);
+        for at in 0..self.participants.len() {
+            self.participants[at].account.measure_from(self.measure_from_ns);
             Self::enqueue(&mut self.waiting, &mut self.is_waiting, at as u32);
         }
         self.sent_at_ns = now_ns;
@@ -388,27 +389,27 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         }
     }
 
-    /// Closed loop: every trader that had an answer sends as much as its window allows.
+    /// Closed loop: every participant that had an answer sends as much as its window allows.
     fn fill_windows(&mut self, window: u32) {
         for _ in 0..self.waiting.len() {
             let Some(at) = self.waiting.pop_front() else { break };
             self.is_waiting[at as usize] = false;
-            let trader = &mut self.traders[at as usize];
+            let participant = &mut self.participants[at as usize];
             // An order is there before it is sent: its latency begins when it has been drawn.
-            let mut drawn = if trader.account.in_flight() < window { trader.draw() } else { None };
+            let mut drawn = if participant.account.in_flight() < window { participant.draw() } else { None };
             let mut now_ns = self.clock.now_ns();
             let measured = now_ns >= self.measure_from_ns;
             loop {
-                let trader = &mut self.traders[at as usize];
-                let room = window.saturating_sub(trader.account.in_flight());
+                let participant = &mut self.participants[at as usize];
+                let room = window.saturating_sub(participant.account.in_flight());
                 let mut limit = room.min(self.settings.orders_per_datagram).min(ORDERS_PER_CLOCK);
                 if measured {
                     limit = limit.min(self.orders_left.min(u64::from(u32::MAX)) as u32);
                 }
                 let mut placed = 0;
                 while placed < limit
-                    && let Some(action) = drawn.take().or_else(|| trader.draw())
-                    && trader.place(action, now_ns.into()) == Placed::Yes
+                    && let Some(action) = drawn.take().or_else(|| participant.draw())
+                    && participant.place(action, now_ns.into()) == Placed::Yes
                 {
                     placed += 1;
                 }
@@ -449,7 +450,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 break;
             }
             if schedule.is_in_burst() {
-                self.turn = (self.turn + self.traders.len() - 1) % self.traders.len();
+                self.turn = (self.turn + self.participants.len() - 1) % self.participants.len();
             }
             let Some(at) = self.place_somewhere(Timing { intended_ns, sent_ns: now_ns }) else {
                 self.is_held = true;
@@ -462,7 +463,8 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             }
             self.sent += 1;
             self.orders_left -= u64::from(measured);
-            let unsent = self.traders[at as usize].client.duplex().map_or(0, |duplex| duplex.send.unsent());
+            let unsent =
+                self.participants[at as usize].client.duplex().map_or(0, |duplex| duplex.send.unsent());
             if unsent >= u64::from(self.settings.orders_per_datagram) && !self.pump(at, now_ns) {
                 break;
             }
@@ -475,10 +477,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     }
 
     fn place_somewhere(&mut self, timing: Timing) -> Option<u32> {
-        for _ in 0..self.traders.len().min(TRIES_PER_ORDER) {
+        for _ in 0..self.participants.len().min(TRIES_PER_ORDER) {
             let at = self.turn;
-            self.turn = (self.turn + 1) % self.traders.len();
-            if self.traders[at].place_next(timing) == Placed::Yes {
+            self.turn = (self.turn + 1) % self.participants.len();
+            if self.participants[at].place_next(timing) == Placed::Yes {
                 return Some(at as u32);
             }
         }
@@ -490,7 +492,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         if self.sent == self.answered {
             let deadline_ns = now_ns + CLEANUP_NS;
             self.phase = Phase::Cleaning { deadline_ns };
-            for at in 0..self.traders.len() {
+            for at in 0..self.participants.len() {
                 Self::enqueue(&mut self.waiting, &mut self.is_waiting, at as u32);
             }
         } else if now_ns >= deadline_ns {
@@ -506,7 +508,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 let Some(at) = self.waiting.pop_front() else { break };
                 self.is_waiting[at as usize] = false;
                 let mut placed = 0;
-                while self.traders[at as usize].cancel_one(now_ns) == Placed::Yes {
+                while self.participants[at as usize].cancel_one(now_ns) == Placed::Yes {
                     placed += 1;
                     if placed % self.settings.orders_per_datagram == 0 {
                         self.pump(at, now_ns);
@@ -516,7 +518,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 self.pump(at, now_ns);
             }
             open = self.sent != self.answered
-                || self.traders.iter().any(|trader| trader.account.open_orders() > 0);
+                || self.participants.iter().any(|participant| participant.account.open_orders() > 0);
         }
         if !open || now_ns >= deadline_ns {
             self.log_out(now_ns);
@@ -524,10 +526,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     }
 
     fn log_out(&mut self, now_ns: u64) {
-        for at in 0..self.traders.len() {
-            self.traders[at].client.close();
+        for at in 0..self.participants.len() {
+            self.participants[at].client.close();
             self.pump(at as u32, now_ns);
-            let Trader { client, .. } = &mut self.traders[at];
+            let Participant { client, .. } = &mut self.participants[at];
             let peer = *client.peer();
             let pool = &mut self.pool;
             // Not acknowledged, and not repeated: the engine's session timeout does the rest.
@@ -545,10 +547,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         }
     }
 
-    /// Sends everything one trader has to send. False if the port is full; the trader then waits for the next round.
+    /// Sends everything one participant has to send. False if the port is full; the participant then waits for the next round.
     #[inline]
     fn pump(&mut self, at: u32, now_ns: u64) -> bool {
-        let client = &mut self.traders[at as usize].client;
+        let client = &mut self.participants[at as usize].client;
         let peer = *client.peer();
         while client.wants_to_send() {
             let mut length = 0;
@@ -571,10 +573,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
 
     fn see_to_timers(&mut self, now_ns: u64) -> Result<(), WorkerError> {
         self.advance_logins(now_ns);
-        for _ in 0..self.traders.len().min(TIMERS_PER_ROUND) {
+        for _ in 0..self.participants.len().min(TIMERS_PER_ROUND) {
             let at = self.timer_cursor;
-            self.timer_cursor = (self.timer_cursor + 1) % self.traders.len();
-            let client = &mut self.traders[at].client;
+            self.timer_cursor = (self.timer_cursor + 1) % self.participants.len();
+            let client = &mut self.participants[at].client;
             if client.wants_login(now_ns) {
                 let peer = *client.peer();
                 let _ = self.port.send(&peer, |out| client.pack_login(now_ns, out));
@@ -584,7 +586,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 client.on_timer(now_ns);
                 self.pump(at as u32, now_ns);
             }
-            let client = &self.traders[at].client;
+            let client = &self.participants[at].client;
             let silent_ns = now_ns.saturating_sub(client.last_heard_ns());
             if client.is_active() && silent_ns >= self.settings.silence_ns && self.phase != Phase::Done {
                 if !self.settings.reconnect {

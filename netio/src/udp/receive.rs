@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use super::socket::Socket;
 use super::socket::UdpOptions;
-use super::sys::Messages;
+use super::sys::MessageHeaders;
 use crate::clock::monotonic_ns;
 use crate::filter::{SourceFilter, Verdict};
 use crate::port::{Endpoint, Peer, PortError, PortStatistics, RX_BATCH};
@@ -14,7 +14,7 @@ use crate::port::{Endpoint, Peer, PortError, PortStatistics, RX_BATCH};
 const OFFLOAD_BUFFER_BYTES: usize = 64 * 1024 + 320;
 
 pub(super) struct Receiver {
-    messages: Messages,
+    messages: MessageHeaders,
     /// Longest datagram handed over, however much room its buffer has.
     datagram_max: usize,
     /// Messages the next system call asks for.
@@ -52,7 +52,7 @@ impl Receiver {
         let datagram_max = max_payload.next_multiple_of(2048);
         let stride =
             if options.receive_offload { OFFLOAD_BUFFER_BYTES.max(datagram_max) } else { datagram_max };
-        let mut messages = Messages::new(RX_BATCH, stride);
+        let mut messages = MessageHeaders::new(RX_BATCH, stride);
         (0..RX_BATCH).for_each(|index| messages.prepare_receive(index));
         Receiver {
             messages,

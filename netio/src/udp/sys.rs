@@ -86,7 +86,7 @@ fn mapped(ipv4: [u8; 4]) -> [u8; 16] {
 }
 
 /// Message headers with everything they point to. The vectors are never resized, so the pointers stay good when it moves.
-pub(super) struct Messages {
+pub(super) struct MessageHeaders {
     headers: Vec<libc::mmsghdr>,
     iovecs: Vec<libc::iovec>,
     names: Vec<Name>,
@@ -97,7 +97,7 @@ pub(super) struct Messages {
 
 // SAFETY: the raw pointers in the headers and iovecs point into vectors owned by the same value, and are used only
 // through `&mut self`.
-unsafe impl Send for Messages {}
+unsafe impl Send for MessageHeaders {}
 
 /// One received message.
 pub(super) struct Incoming {
@@ -121,12 +121,12 @@ pub(super) struct Outgoing<'a> {
     pub is_ipv6: bool,
 }
 
-impl Messages {
+impl MessageHeaders {
     pub(super) fn new(count: usize, stride: usize) -> Self {
         // SAFETY: all of these are C structures of integers and pointers, for which zero is a valid value.
         let (header, iovec, name): (libc::mmsghdr, libc::iovec, libc::sockaddr_in6) =
             unsafe { (zeroed(), zeroed(), zeroed()) };
-        Messages {
+        MessageHeaders {
             headers: vec![header; count],
             iovecs: vec![iovec; count],
             names: vec![Name(name); count],

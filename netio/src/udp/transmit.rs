@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use super::socket::Socket;
-use super::sys::{Messages, Outgoing};
+use super::sys::{MessageHeaders, Outgoing};
 use crate::port::{Endpoint, Peer, PortError, PortStatistics};
 
 /// Datagrams queued before the kernel is called without being asked.
@@ -18,7 +18,7 @@ const OFFLOAD_SEGMENTS_MAX: usize = 64;
 const OFFLOAD_REFUSALS_MAX: usize = 16;
 
 pub(super) struct Transmitter {
-    messages: Messages,
+    messages: MessageHeaders,
     lengths: [usize; TX_BATCH],
     remotes: [Endpoint; TX_BATCH],
     locals: [Option<[u8; 16]>; TX_BATCH],
@@ -59,7 +59,7 @@ impl Refusals {
 impl Transmitter {
     pub(super) fn new(is_ipv6: bool, max_payload: usize, offload: bool) -> Self {
         Transmitter {
-            messages: Messages::new(TX_BATCH, max_payload),
+            messages: MessageHeaders::new(TX_BATCH, max_payload),
             lengths: [0; TX_BATCH],
             remotes: [Endpoint::default(); TX_BATCH],
             locals: [None; TX_BATCH],

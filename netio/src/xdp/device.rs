@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xdp_prog::{Counters, ModeChoice, Queue, Settings, Steering, SteeringError, TokenBucket};
+use xdp_prog::{Counters, ModeChoice, Queue, Steering, SteeringError, SteeringSettings, TokenBucket};
 
 use super::{
     config::{DeviceConfig, QueueConfig, Rung, RungLeft},
@@ -116,10 +116,10 @@ impl XdpDevice {
     }
 
     /// Replaces allow-list, rate and checks while running; ports and addresses stay as they were opened.
-    pub fn apply(&mut self, settings: &Settings) -> Result<(), SteeringError> {
+    pub fn apply(&mut self, settings: &SteeringSettings) -> Result<(), SteeringError> {
         let opened = self.steering.settings();
         let merged = opened.ports().fold(settings.clone(), |merged, (port, queue)| merged.port(port, queue));
-        let merged = opened.addresses().fold(merged, Settings::address);
+        let merged = opened.addresses().fold(merged, SteeringSettings::address);
         self.steering.apply(&merged)
     }
 
@@ -158,11 +158,12 @@ fn open_on(
     let of_interface = interface_addresses(&config.interface);
     let bucket =
         |rate: Rate| TokenBucket { interval_ns: rate.interval_ns(), debt_ns_max: rate.debt_ns_max() };
-    let mut settings = Settings::new().check_mold(config.check_mold).rate(config.rules.rate.map(bucket));
-    settings = config.rules.allowed.iter().copied().fold(settings, Settings::allow);
+    let mut settings =
+        SteeringSettings::new().check_mold(config.check_mold).rate(config.rules.rate.map(bucket));
+    settings = config.rules.allowed.iter().copied().fold(settings, SteeringSettings::allow);
     for queue in &config.queues {
         let listened = listened(&config.interface, queue.address, &of_interface).map_err(Failure::Final)?;
-        settings = listened.into_iter().fold(settings, Settings::address);
+        settings = listened.into_iter().fold(settings, SteeringSettings::address);
         settings = queue
             .ports
             .clone()

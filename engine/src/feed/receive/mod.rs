@@ -27,7 +27,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where to listen and whom to ask.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ReceiverSettings {
     /// Group and port, or own address and port.
     pub listen: SocketAddr,
     /// Address of the interface on which to join the group.
@@ -95,7 +95,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn join(settings: &Settings, snapshot: Option<Snapshot>) -> Result<Self, ReceiveError> {
+    pub fn join(settings: &ReceiverSettings, snapshot: Option<Snapshot>) -> Result<Self, ReceiveError> {
         let failed = |error| ReceiveError::Listen(settings.listen, error);
         let socket = listen(settings).map_err(failed)?;
         let any = if settings.listen.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
@@ -254,7 +254,7 @@ fn received(outcome: io::Result<usize>) -> Result<Option<usize>, ReceiveError> {
     }
 }
 
-fn listen(settings: &Settings) -> io::Result<UdpSocket> {
+fn listen(settings: &ReceiverSettings) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(settings.listen), Type::DGRAM, Some(Protocol::UDP))?;
     // Several receivers of a group on one host.
     socket.set_reuse_address(true)?;

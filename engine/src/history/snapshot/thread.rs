@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long the disk may take to make what a snapshot presupposes durable.
 const DURABLE_MAX: Duration = Duration::from_secs(30);
 
-pub struct Settings {
+pub struct SnapshotSettings {
     pub shard: u32,
     /// Records between snapshots; 0: only when asked for.
     pub interval: u64,
@@ -35,16 +35,16 @@ impl SnapshotRequest {
 }
 
 /// The thread; it ends when this is dropped.
-pub struct Snapshots {
+pub struct SnapshotThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Snapshots {
+impl SnapshotThread {
     pub fn start(
         storage: FileStorage,
         progress: Arc<Progress>,
-        settings: Settings,
+        settings: SnapshotSettings,
         request: SnapshotRequest,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -74,7 +74,7 @@ impl Snapshots {
     }
 }
 
-impl Drop for Snapshots {
+impl Drop for SnapshotThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
@@ -98,7 +98,7 @@ enum TakeError {
 fn take(
     storage: &FileStorage,
     progress: &Progress,
-    settings: &Settings,
+    settings: &SnapshotSettings,
     last: Lsn,
 ) -> Result<Option<String>, TakeError> {
     let mut replica = Replica::open(storage.clone(), settings.shard, last, |_: &Shard| true)?;

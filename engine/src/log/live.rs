@@ -2,16 +2,17 @@
 //! bytes themselves. Takes no lock and writes nothing, so the writer cannot tell that it is being read.
 //!
 //! A record counts once its CRC is right: of one that is just being stored some bytes are missing, and the CRC is wrong. So "wrong" is
-//! looked at again, and only what stays wrong is judged as [`tail`](super::tail) would judge it after a crash.
+//! looked at again, and only what stays wrong is judged as [`judge`](super::judge) would judge it after a crash.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::settings::Durability;
 use super::{
+    end::Segment,
     error::{Damage, JournalError, StorageError},
     format::{self, Lsn, SegmentHeader},
-    reader::{Found, Reader, Record, Segment},
+    reader::{Found, Reader, Record},
     storage::Storage,
 };
 
@@ -37,7 +38,7 @@ impl Extent {
 }
 
 /// Follows the journal of another process.
-pub struct Tailer<S: Storage> {
+pub struct LiveReader<S: Storage> {
     reader: Reader<S>,
     extent: Extent,
     /// Nothing was there the last time.
@@ -54,7 +55,7 @@ struct Place {
     next: Lsn,
 }
 
-impl<S: Storage> Tailer<S> {
+impl<S: Storage> LiveReader<S> {
     /// Starts with the first record, or after the one that a snapshot says it covers, with its CRC.
     ///
     /// # Errors
@@ -65,13 +66,13 @@ impl<S: Storage> Tailer<S> {
         shard: u32,
         after: Option<(Lsn, u32)>,
         extent: Extent,
-    ) -> Result<Tailer<S>, JournalError> {
+    ) -> Result<LiveReader<S>, JournalError> {
         let from = after.map_or(Lsn::FIRST, |(last, _)| last.next());
         let reader = Reader::begin(storage, shard, from, Some(Lsn(u64::MAX)), true)?;
         if let Some((last, chain)) = after {
             reader.must_continue(last, chain)?;
         }
-        Ok(Tailer { reader, extent, waiting: false, doubt: None })
+        Ok(LiveReader { reader, extent, waiting: false, doubt: None })
     }
 
     /// The next record; `None` if it is not there yet.
@@ -192,7 +193,7 @@ impl<S: Storage> Tailer<S> {
         Ok(())
     }
 
-    /// What [`tail`](super::tail) says of this place. `Ok` if it is whole by now, or torn.
+    /// What [`judge`](super::judge) says of this place. `Ok` if it is whole by now, or torn.
     fn judge(&mut self) -> Result<(), JournalError> {
         self.reader.look_again()?;
         let place = self.place();

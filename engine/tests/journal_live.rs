@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
 use engine::log::{
-    Durability, Extent, FileStorage, Journal, JournalError, Lsn, Reader, Settings, Storage, Tailer, start,
+    Durability, Extent, FileStorage, Journal, JournalError, JournalSettings, LiveReader, Lsn, Reader,
+    Storage, start,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(test: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("pitlane-tailer-{test}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pitlane-live-{test}-{}", std::process::id()));
         std::fs::remove_dir_all(&path).ok();
         Directory(path)
     }
@@ -26,22 +27,22 @@ impl Drop for Directory {
 const SEGMENT: u64 = 64 << 10;
 
 fn write(directory: &Path, durability: Durability) -> Journal<FileStorage> {
-    let settings = Settings { segment_size: SEGMENT, durability, ..Settings::default() };
+    let settings = JournalSettings { segment_size: SEGMENT, durability, ..JournalSettings::default() };
     let storage = FileStorage::open(directory, 0, durability).unwrap();
     let mut reader = Reader::open(storage.clone(), 0, Lsn(1)).unwrap();
     while reader.next().unwrap().is_some() {}
     start(storage, 0, reader.into_end().unwrap(), settings).unwrap()
 }
 
-fn tail(directory: &Path, extent: Extent) -> Tailer<FileStorage> {
-    Tailer::open(FileStorage::read_only(directory), 0, None, extent).unwrap()
+fn follow(directory: &Path, extent: Extent) -> LiveReader<FileStorage> {
+    LiveReader::open(FileStorage::read_only(directory), 0, None, extent).unwrap()
 }
 
 /// The next record, once it is there.
-fn await_next(tailer: &mut Tailer<FileStorage>) -> Result<(u64, Vec<u8>), JournalError> {
+fn await_next(reader: &mut LiveReader<FileStorage>) -> Result<(u64, Vec<u8>), JournalError> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(record) = tailer.next()? {
+        if let Some(record) = reader.next()? {
             return Ok((record.lsn.0, record.payload.to_vec()));
         }
         assert!(Instant::now() < deadline, "no record in time");
@@ -53,19 +54,19 @@ fn payload(number: u64) -> Vec<u8> {
     number.to_le_bytes().repeat(number as usize % 40 + 1)
 }
 
-/// A writer in one thread, a tailer in another, over many segments.
+/// A writer in one thread, a reader in another, over many segments.
 fn follow(test: &str, durability: Durability, extent: Extent) {
     const RECORDS: u64 = 5_000;
     let directory = Directory::new(test);
     let mut journal = write(&directory.0, durability);
     // Begins while the journal is empty.
-    let mut tailer = tail(&directory.0, extent);
-    assert!(tailer.next().unwrap().is_none());
+    let mut reader = follow(&directory.0, extent);
+    assert!(reader.next().unwrap().is_none());
     let reading = std::thread::spawn(move || {
         for number in 1..=RECORDS {
-            assert_eq!(await_next(&mut tailer).unwrap(), (number, payload(number)));
+            assert_eq!(await_next(&mut reader).unwrap(), (number, payload(number)));
         }
-        (tailer.next().unwrap().is_none(), tailer.chain(), tailer.journal_id().is_some())
+        (reader.next().unwrap().is_none(), reader.chain(), reader.journal_id().is_some())
     });
     for number in 1..=RECORDS {
         // The next segment may not be ready yet: that is back-pressure, not failure.
@@ -99,9 +100,9 @@ fn a_record_that_no_mark_vouches_for_waits() {
         journal.writer.append(1, number, &payload(number)).unwrap();
     }
     // Written, and with durability `process` not synced until somebody wants it.
-    let mut synced = tail(&directory.0, Extent::Synced);
+    let mut synced = follow(&directory.0, Extent::Synced);
     assert!(synced.next().unwrap().is_none());
-    let mut written = tail(&directory.0, Extent::Written);
+    let mut written = follow(&directory.0, Extent::Written);
     assert_eq!(await_next(&mut written).unwrap().0, 1);
     journal.writer.progress().want_durable(Lsn(3));
     for number in 1..=3 {
@@ -152,28 +153,28 @@ fn a_record_half_written_is_waited_for_and_then_whole() {
     for kept in [4, 23, 24, bytes.len() / 2, bytes.len() - 1] {
         let half = [&bytes[..kept], &vec![0; bytes.len() - kept]].concat();
         store(&file, offset, &half);
-        let mut tailer = tail(&directory.0, Extent::Written);
-        assert_eq!(await_next(&mut tailer).unwrap().0, 1);
-        assert_eq!(await_next(&mut tailer).unwrap().0, 2);
+        let mut reader = follow(&directory.0, Extent::Written);
+        assert_eq!(await_next(&mut reader).unwrap().0, 1);
+        assert_eq!(await_next(&mut reader).unwrap().0, 2);
         for _ in 0..3 {
-            assert!(tailer.next().unwrap().is_none(), "{kept} bytes");
-            assert!(tailer.in_doubt(), "{kept} bytes");
+            assert!(reader.next().unwrap().is_none(), "{kept} bytes");
+            assert!(reader.in_doubt(), "{kept} bytes");
         }
         store(&file, offset, &bytes);
-        assert_eq!(await_next(&mut tailer).unwrap(), (3, payload(3)), "{kept} bytes");
-        assert!(tailer.next().unwrap().is_none() && !tailer.in_doubt());
+        assert_eq!(await_next(&mut reader).unwrap(), (3, payload(3)), "{kept} bytes");
+        assert!(reader.next().unwrap().is_none() && !reader.in_doubt());
     }
     // Its writer has died: torn, and no reason to give up.
     store(&file, offset, &[&bytes[..bytes.len() - 1], &[0]].concat());
-    let mut tailer = tail(&directory.0, Extent::Written);
-    assert_eq!((await_next(&mut tailer).unwrap().0, await_next(&mut tailer).unwrap().0), (1, 2));
+    let mut reader = follow(&directory.0, Extent::Written);
+    assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
     let began = Instant::now();
-    while tailer.next().unwrap().is_none() && tailer.in_doubt() {
+    while reader.next().unwrap().is_none() && reader.in_doubt() {
         assert!(began.elapsed() < Duration::from_secs(20), "still in doubt");
         std::thread::sleep(Duration::from_millis(10));
     }
     store(&file, offset, &bytes);
-    assert_eq!(await_next(&mut tailer).unwrap().0, 3);
+    assert_eq!(await_next(&mut reader).unwrap().0, 3);
 }
 
 #[test]
@@ -182,38 +183,38 @@ fn what_stays_wrong_is_damage_and_named() {
     let (file, offset, mut bytes) = last_record(&directory.0);
     bytes[30] ^= 1;
     store(&file, offset, &bytes);
-    let mut tailer = tail(&directory.0, Extent::Written);
-    assert_eq!((await_next(&mut tailer).unwrap().0, await_next(&mut tailer).unwrap().0), (1, 2));
-    match await_next(&mut tailer) {
+    let mut reader = follow(&directory.0, Extent::Written);
+    assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
+    match await_next(&mut reader) {
         Err(JournalError::Damaged { record: Lsn(3), offset: found, .. }) => assert_eq!(found, offset),
         other => panic!("{other:?}"),
     }
     // Lost though a mark covers it.
     store(&file, offset, &vec![0; bytes.len()]);
-    let mut tailer = tail(&directory.0, Extent::Written);
-    assert_eq!((await_next(&mut tailer).unwrap().0, await_next(&mut tailer).unwrap().0), (1, 2));
-    assert!(matches!(await_next(&mut tailer), Err(JournalError::Damaged { record: Lsn(3), .. })));
+    let mut reader = follow(&directory.0, Extent::Written);
+    assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
+    assert!(matches!(await_next(&mut reader), Err(JournalError::Damaged { record: Lsn(3), .. })));
 }
 
 #[test]
 fn a_segment_removed_before_it_was_read_is_named() {
     let directory = Directory::new("removed");
     let mut journal = write(&directory.0, Durability::Process);
-    let mut tailer = tail(&directory.0, Extent::Written);
+    let mut reader = follow(&directory.0, Extent::Written);
     let mut written = 0;
     while !directory.0.join("journal-000-0000000004.seg").exists() {
         written += 1;
         journal.writer.append(1, written, &payload(written)).unwrap();
         std::thread::sleep(Duration::from_micros(50));
     }
-    assert_eq!(await_next(&mut tailer).unwrap().0, 1);
+    assert_eq!(await_next(&mut reader).unwrap().0, 1);
     for ordinal in 0..2 {
         std::fs::remove_file(directory.0.join(format!("journal-000-{ordinal:010}.seg"))).unwrap();
     }
     // What it had in memory already, then the first that is gone.
     let mut last = 1;
     let error = loop {
-        match await_next(&mut tailer) {
+        match await_next(&mut reader) {
             Ok((number, _)) => {
                 assert_eq!(number, last + 1);
                 last = number;

@@ -5,14 +5,14 @@ use std::sync::{Arc, mpsc};
 
 use super::{
     crc::Crc,
+    end::{End, Ending, Place, Segment},
     error::JournalError,
     format::{DATA_OFFSET, HEADER_LENGTH, Lsn, MARK_OFFSETS, RECORD_HEADER_LENGTH, SegmentHeader, SyncMark},
     keeper::{KeptSegment, Preparer, Step, Syncer},
-    reader::{CHUNK, End, Place, Segment, segments},
-    settings::Settings,
+    reader::{CHUNK, segments},
+    settings::JournalSettings,
     shared::{Position, Progress},
     storage::Storage,
-    tail::Tail,
     writer::{Continuation, ReadySegment, Writer},
 };
 
@@ -31,7 +31,7 @@ pub fn assemble<S: Storage>(
     storage: S,
     shard: u32,
     end: End,
-    settings: Settings,
+    settings: JournalSettings,
 ) -> Result<Parts<S>, JournalError> {
     settings.check()?;
     // From the last on, each for good: whatever a crash leaves has no gap. What follows a seal stays until its replacement takes its name: a
@@ -45,7 +45,7 @@ pub fn assemble<S: Storage>(
     let reopened = match &end.place {
         None => None,
         Some(place) => {
-            if let Tail::Torn { file, offset, record, bytes, what } = &end.tail {
+            if let Ending::Torn { file, offset, record, bytes, what } = &end.tail {
                 tracing::warn!(%file, offset, %record, bytes, %what, "the journal has a torn tail, never acknowledged: removed");
                 if !place.sealed {
                     erase(&storage, place)?;

@@ -8,30 +8,12 @@
 //!   are written once: a sector lacks its end, and that end is zeros. A record that is wrong with no such sector has been damaged.
 
 use super::{
+    end::Ending,
     error::{Damage, JournalError},
-    format::{self, HeaderState, Lsn, RECORD_HEADER_LENGTH, SECTOR},
+    format::{self, HeaderState, RECORD_HEADER_LENGTH, SECTOR},
     reader::{CHUNK, Found, Reader},
     storage::Storage,
 };
-
-/// What was found after the last whole record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Tail {
-    /// Nothing.
-    #[default]
-    Clean,
-    /// Writes that a crash cut short, none of them ever acknowledged. Starting the writer removes them.
-    Torn {
-        file: String,
-        offset: u64,
-        /// The number that the lost record would have had.
-        record: Lsn,
-        /// From `offset` to the last byte that was written in this segment.
-        bytes: u64,
-        what: String,
-    },
-}
 
 impl<S: Storage> Reader<S> {
     /// No whole record at `begin`. `end`: where it would end, if its header is whole. `damage`: None if nothing is there at all.
@@ -54,7 +36,7 @@ impl<S: Storage> Reader<S> {
         self.later_must_be_empty(begin, damage.as_ref())?;
         let not_zero = self.first_not_zero(begin)?;
         if not_zero.is_none() && self.later_in_use().is_none() {
-            return Ok(self.finish(Tail::Clean, false));
+            return Ok(self.finish(Ending::Clean, false));
         }
         // A whole record ends in a byte that is not zero. The first place where this one's could be:
         let last = end.map_or(begin + RECORD_HEADER_LENGTH as u64, |end| end - 1).min(size - 1);
@@ -78,14 +60,14 @@ impl<S: Storage> Reader<S> {
     }
 
     /// The segment after a seal has no header: never used, or its header was lost.
-    pub(super) fn judge_unused_segment(&mut self, index: usize) -> Result<Tail, JournalError> {
+    pub(super) fn judge_unused_segment(&mut self, index: usize) -> Result<Ending, JournalError> {
         let here = std::mem::replace(&mut self.index, index);
         let result = self.judge_header(index);
         self.index = here;
         result
     }
 
-    fn judge_header(&mut self, index: usize) -> Result<Tail, JournalError> {
+    fn judge_header(&mut self, index: usize) -> Result<Ending, JournalError> {
         self.later_must_be_empty(0, None)?;
         let incomplete = self.segments[index].header == HeaderState::Incomplete;
         if self.same_boot(index)
@@ -97,15 +79,15 @@ impl<S: Storage> Reader<S> {
         if incomplete {
             self.torn(0, "segment header not written to its end".into())
         } else {
-            Ok(Tail::Clean)
+            Ok(Ending::Clean)
         }
     }
 
-    fn torn(&self, offset: u64, what: String) -> Result<Tail, JournalError> {
+    fn torn(&self, offset: u64, what: String) -> Result<Ending, JournalError> {
         let segment = &self.segments[self.index];
         let end = self.last_not_zero(offset)?.map_or(offset, |last| last + 1);
         let file = self.storage.describe(&segment.name);
-        Ok(Tail::Torn { file, offset, record: self.next, bytes: end - offset, what })
+        Ok(Ending::Torn { file, offset, record: self.next, bytes: end - offset, what })
     }
 
     /// Whether the segment was written under the boot that still lasts: then no write is lost.

@@ -21,22 +21,22 @@ pub enum Placed {
     NoRoom,
 }
 
-pub struct Trader {
+pub struct Participant {
     pub client: Client,
     pub account: Account,
     mix: Mix,
-    /// Instruments of the shard this trader speaks to.
+    /// Instruments of the shard this participant speaks to.
     symbols: Box<[[u8; 8]]>,
     client_order_id: [u8; 14],
     /// Before the first order the engine is asked which UserRefNum comes next: an account may have been used before.
     numbered: bool,
 }
 
-impl Trader {
+impl Participant {
     pub fn new(client: Client, account: Account, mix: Mix, symbols: Box<[[u8; 8]]>) -> Self {
         let mut client_order_id = [b' '; 14];
         client_order_id[..6].copy_from_slice(&client.credentials().username);
-        Trader { client, account, mix, symbols, client_order_id, numbered: false }
+        Participant { client, account, mix, symbols, client_order_id, numbered: false }
     }
 
     /// Logged in, and the next order number is known.
@@ -44,7 +44,7 @@ impl Trader {
         self.numbered && self.client.is_active()
     }
 
-    /// Asks for the next order number; the answer comes through [`Trader::on_datagram`].
+    /// Asks for the next order number; the answer comes through [`Participant::on_datagram`].
     pub fn query_number(&mut self) {
         if !self.numbered {
             // Refused only while inactive; then the activation to come asks again.
@@ -129,10 +129,10 @@ impl Trader {
         if pushed.is_ok() { Placed::Yes } else { Placed::NoRoom }
     }
 
-    /// Takes a datagram of this trader's session.
+    /// Takes a datagram of this participant's session.
     #[inline]
     pub fn on_datagram(&mut self, payload: &[u8], now_ns: u64, pool: &mut ParkingPool) -> Outcome {
-        let Trader { client, account, numbered, .. } = self;
+        let Participant { client, account, numbered, .. } = self;
         let outcome = client.on_datagram(payload, now_ns, pool, |run| book(account, numbered, &run, now_ns));
         if outcome == Outcome::Activated {
             self.query_number();

@@ -11,7 +11,7 @@ use engine::log::{
     format::{DATA_OFFSET, record_length},
     keeper::Step,
     reader::segments,
-    recovery::{Parts, assemble},
+    reopen::{Parts, assemble},
     sim::{Crash, Faults},
 };
 

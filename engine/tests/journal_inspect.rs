@@ -12,7 +12,7 @@ use engine::{
         Durability, Ending, FileStorage, JournalError, JournalSettings, Lsn, Reader, SimStorage, Storage,
         inspect::{self, Verdict},
         keeper::Step,
-        recovery::{Parts, assemble},
+        reopen::{Parts, assemble},
         sim::{Crash, Faults},
     },
 };

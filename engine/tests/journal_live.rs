@@ -34,7 +34,7 @@ fn write(directory: &Path, durability: Durability) -> Journal<FileStorage> {
     start(storage, 0, reader.into_end().unwrap(), settings).unwrap()
 }
 
-fn follow(directory: &Path, extent: Extent) -> LiveReader<FileStorage> {
+fn open_live(directory: &Path, extent: Extent) -> LiveReader<FileStorage> {
     LiveReader::open(FileStorage::read_only(directory), 0, None, extent).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn follow(test: &str, durability: Durability, extent: Extent) {
     let directory = Directory::new(test);
     let mut journal = write(&directory.0, durability);
     // Begins while the journal is empty.
-    let mut reader = follow(&directory.0, extent);
+    let mut reader = open_live(&directory.0, extent);
     assert!(reader.next().unwrap().is_none());
     let reading = std::thread::spawn(move || {
         for number in 1..=RECORDS {
@@ -100,9 +100,9 @@ fn a_record_that_no_mark_vouches_for_waits() {
         journal.writer.append(1, number, &payload(number)).unwrap();
     }
     // Written, and with durability `process` not synced until somebody wants it.
-    let mut synced = follow(&directory.0, Extent::Synced);
+    let mut synced = open_live(&directory.0, Extent::Synced);
     assert!(synced.next().unwrap().is_none());
-    let mut written = follow(&directory.0, Extent::Written);
+    let mut written = open_live(&directory.0, Extent::Written);
     assert_eq!(await_next(&mut written).unwrap().0, 1);
     journal.writer.progress().want_durable(Lsn(3));
     for number in 1..=3 {
@@ -153,7 +153,7 @@ fn a_record_half_written_is_waited_for_and_then_whole() {
     for kept in [4, 23, 24, bytes.len() / 2, bytes.len() - 1] {
         let half = [&bytes[..kept], &vec![0; bytes.len() - kept]].concat();
         store(&file, offset, &half);
-        let mut reader = follow(&directory.0, Extent::Written);
+        let mut reader = open_live(&directory.0, Extent::Written);
         assert_eq!(await_next(&mut reader).unwrap().0, 1);
         assert_eq!(await_next(&mut reader).unwrap().0, 2);
         for _ in 0..3 {
@@ -166,7 +166,7 @@ fn a_record_half_written_is_waited_for_and_then_whole() {
     }
     // Its writer has died: torn, and no reason to give up.
     store(&file, offset, &[&bytes[..bytes.len() - 1], &[0]].concat());
-    let mut reader = follow(&directory.0, Extent::Written);
+    let mut reader = open_live(&directory.0, Extent::Written);
     assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
     let began = Instant::now();
     while reader.next().unwrap().is_none() && reader.in_doubt() {
@@ -183,7 +183,7 @@ fn what_stays_wrong_is_damage_and_named() {
     let (file, offset, mut bytes) = last_record(&directory.0);
     bytes[30] ^= 1;
     store(&file, offset, &bytes);
-    let mut reader = follow(&directory.0, Extent::Written);
+    let mut reader = open_live(&directory.0, Extent::Written);
     assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
     match await_next(&mut reader) {
         Err(JournalError::Damaged { record: Lsn(3), offset: found, .. }) => assert_eq!(found, offset),
@@ -191,7 +191,7 @@ fn what_stays_wrong_is_damage_and_named() {
     }
     // Lost though a mark covers it.
     store(&file, offset, &vec![0; bytes.len()]);
-    let mut reader = follow(&directory.0, Extent::Written);
+    let mut reader = open_live(&directory.0, Extent::Written);
     assert_eq!((await_next(&mut reader).unwrap().0, await_next(&mut reader).unwrap().0), (1, 2));
     assert!(matches!(await_next(&mut reader), Err(JournalError::Damaged { record: Lsn(3), .. })));
 }
@@ -200,7 +200,7 @@ fn what_stays_wrong_is_damage_and_named() {
 fn a_segment_removed_before_it_was_read_is_named() {
     let directory = Directory::new("removed");
     let mut journal = write(&directory.0, Durability::Process);
-    let mut reader = follow(&directory.0, Extent::Written);
+    let mut reader = open_live(&directory.0, Extent::Written);
     let mut written = 0;
     while !directory.0.join("journal-000-0000000004.seg").exists() {
         written += 1;

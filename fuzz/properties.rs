@@ -7,9 +7,9 @@ use engine::inputs::{
     FirmRights, Genesis, Input, InstrumentInput, MAX_ENCODED, Messages, Rules, SessionOpened,
 };
 use engine::log::format::segment_name;
-use engine::log::recovery::{Parts, assemble};
+use engine::log::reopen::{Parts, assemble};
 use engine::log::sim::Faults;
-use engine::log::{Durability, Lsn, Reader, Settings, SimStorage};
+use engine::log::{Durability, JournalSettings, Lsn, Reader, SimStorage};
 use engine::shard::Shard;
 use streams::{ParkingPool, ReceiveConfig, ReceiveStream};
 use wire::ouch::{Inbound, MAX_MESSAGE_LENGTH, Outbound};
@@ -142,7 +142,7 @@ pub fn journal(data: &[u8]) {
     if data.len() > 4096 {
         storage.put(&name, data.to_vec());
     } else {
-        let settings = Settings { segment_size: 8192, ..Settings::default() };
+        let settings = JournalSettings { segment_size: 8192, ..JournalSettings::default() };
         let Ok(reader) = Reader::open(storage.clone(), SHARD, Lsn(1)) else {
             panic!("an empty folder is a journal")
         };

@@ -26,7 +26,7 @@ use pitlane_tests::{
     skip::can_make_hosts,
     veth::{Host, VethPair},
 };
-use xdp_prog::{Settings, SteeringError, TokenBucket, Verdict, XdpMode};
+use xdp_prog::{SteeringError, SteeringSettings, TokenBucket, Verdict, XdpMode};
 
 const SERVER_PORT: u16 = 26_000;
 const CLIENT_PORT: u16 = 40_000;
@@ -399,7 +399,7 @@ fn an_interface_held_by_another_program_is_named_with_its_id() {
     );
     let refused = host
         .inside(|| {
-            xdp_prog::Steering::attach(&host.interface, &Settings::new(), xdp_prog::ModeChoice::Best)
+            xdp_prog::Steering::attach(&host.interface, &SteeringSettings::new(), xdp_prog::ModeChoice::Best)
                 .map(drop)
         })
         .expect("namespace")
@@ -444,7 +444,7 @@ fn an_open_port_works_on_without_capabilities() {
         let (driven, _) = while_serving(&mut server, || drive(&mut client, &peer, 4, 2000));
         nothing_lost(driven);
         assert!(device.verdicts().expect("counters stay readable").get(Verdict::Redirected) > 0);
-        device.apply(&Settings::new().check_mold(false)).expect("settings stay changeable");
+        device.apply(&SteeringSettings::new().check_mold(false)).expect("settings stay changeable");
     })
     .join()
     .expect("thread");
@@ -456,8 +456,8 @@ fn settings_take_effect_while_packets_flow() {
     let (mut device, mut server) = open(&pair.engine, pair.engine.ipv4.into(), SERVER_PORT);
     let (_client_device, mut client) = open(&pair.client, pair.client.ipv4.into(), CLIENT_PORT);
     let peer = peer_of(&pair.client, SocketAddr::new(pair.engine.ipv4.into(), SERVER_PORT), CLIENT_PORT);
-    let open_to_all = Settings::new().check_mold(false);
-    let mut drive_under = |settings: &Settings, expected: Verdict| {
+    let open_to_all = SteeringSettings::new().check_mold(false);
+    let mut drive_under = |settings: &SteeringSettings, expected: Verdict| {
         device.apply(settings).expect("apply");
         let before = device.verdicts().expect("counters").get(expected);
         let (driven, _) = while_serving(&mut server, || drive(&mut client, &peer, 5, 5));
@@ -473,7 +473,7 @@ fn settings_take_effect_while_packets_flow() {
     let slow = open_to_all.clone().rate(Some(TokenBucket { interval_ns, debt_ns_max }));
     let limited = drive_under(&slow, Verdict::DroppedOverRate);
     assert_eq!((limited.answered, limited.lost), (3, 2), "{limited:?}");
-    assert_eq!(drive_under(&Settings::new(), Verdict::DroppedMoldLength).answered, 0);
+    assert_eq!(drive_under(&SteeringSettings::new(), Verdict::DroppedMoldLength).answered, 0);
     nothing_lost(drive_under(&open_to_all, Verdict::Redirected));
 }
 

@@ -1,7 +1,7 @@
 # The commands of this repository. Each target is a script in scripts/ that can also be run by hand.
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test lint demo demo-xdp bench test-zerocopy sim attack kill
+.PHONY: help deps build test lint demo demo-xdp bench compare test-zerocopy sim attack kill
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
@@ -27,6 +27,9 @@ demo-xdp: ## the same over AF_XDP between two network namespaces, beside its lim
 
 bench: ## measure everything that has a budget (root); ONLY=prefix for a part. Writes benchmarks.md
 	@scripts/bench.sh $(ONLY)
+
+compare: ## BASE=COMMIT: this engine and that commit's in turns (root, five minutes and a build); fails when this one is 2% worse
+	@scripts/compare.sh $(BASE)
 
 test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downloads a Debian kernel, once)
 	@scripts/deps.sh build zerocopy

@@ -33,7 +33,7 @@ pub struct Settings {
     pub shards: usize,
     pub cores: Vec<usize>,
     pub idle: &'static str,
-    /// `kill`: a system call that the list has forgotten ends the engine, and with it the test.
+    /// `kill`: a system call that the list has forgotten ends the engine, and with it the test. Empty: not set.
     pub sandbox: &'static str,
     pub durability: &'static str,
     /// Kept when the engine goes, for the one that recovers from it. None: a folder that goes with the engine.
@@ -97,13 +97,10 @@ impl Settings {
             lines.push_str(&text);
             lines.push('\n');
         };
-        line(
-            "engine",
-            format!(
-                "shards = {}\ncores = {:?}\nidle = {:?}\nsandbox = {:?}",
-                self.shards, self.cores, self.idle, self.sandbox
-            ),
-        );
+        line("engine", format!("shards = {}\ncores = {:?}\nidle = {:?}", self.shards, self.cores, self.idle));
+        if !self.sandbox.is_empty() {
+            line("engine", format!("sandbox = {:?}", self.sandbox));
+        }
         line(
             "network",
             format!("port = {:?}\nlisten = \"{}\"\nbase_port = {}", self.port, self.listen, self.base_port),

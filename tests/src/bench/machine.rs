@@ -1,7 +1,7 @@
 //! Where a benchmark runs: engine and generator as real processes, each pinned to a core, on two hosts joined by a veth pair or on loopback.
 //! Knows the command lines of the binaries and the shape of their reports; knows no figure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,11 @@ impl Machine {
             scratch: Folder::new("bench")?,
             engine_core: CORES[0],
         })
+    }
+
+    /// From now on the engine is this binary: another version, to compare with.
+    pub fn run_engine_of(&mut self, binary: &Path) {
+        self.engine = binary.to_owned();
     }
 
     /// The engine on its host and core, ready.
@@ -85,7 +90,7 @@ impl Machine {
     }
 
     /// `pitlane replay --json` of shard 0; its report.
-    pub fn replay(&self, journal: &std::path::Path) -> anyhow::Result<Value> {
+    pub fn replay(&self, journal: &Path) -> anyhow::Result<Value> {
         let output = pinned(&self.pair.engine, self.engine_core, &self.engine)
             .arg("replay")
             .arg(journal)
@@ -150,7 +155,7 @@ fn more_of<'a>(port: &str, interface: &'a str) -> Vec<&'a str> {
     }
 }
 
-fn pinned(host: &Host, core: usize, program: &std::path::Path) -> Command {
+fn pinned(host: &Host, core: usize, program: &Path) -> Command {
     let mut command = host.command("taskset");
     command.args(["-c", &core.to_string()]).arg(program);
     command

@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use netio::PortKind;
 use netio::idle::IdleStrategy;
 
+use crate::judge::Limits;
 use crate::parse;
-use crate::verdict::{Limits, Requirement};
+use crate::verdict::Requirement;
 
 #[derive(Debug, Parser)]
 #[command(

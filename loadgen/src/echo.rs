@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::EchoArgs;
 use crate::histograms::{Measurements, Timing};
+use crate::judge::{Times, judge};
 use crate::output::{exit_code, interrupt_flag, print, unix_seconds, write_file, write_json};
 use crate::ports::PortName;
 use crate::report::table::{duration, grouped, right, table};
 use crate::report::{Histograms, HostFacts, Latency, Report, SCHEMA_VERSION, assemble, hgrm};
 use crate::stalls::Stalls;
-use crate::verdict::{Times, Verdict, judge};
+use crate::verdict::Verdict;
 use crate::{parse, ports, run};
 
 /// How long the other end may take until it answers at all, and how often it is asked meanwhile.

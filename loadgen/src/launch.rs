@@ -9,6 +9,7 @@ use netio::PortKind;
 
 use crate::cli::{AccountArgs, FlowArgs, TargetArgs, TimeArgs};
 use crate::client::Credentials;
+use crate::judge::{Limits, Times, judge};
 use crate::mix::MixSettings;
 use crate::pace::{Arrivals, Pace};
 use crate::ports::{PortName, idle_strategy};
@@ -17,7 +18,6 @@ use crate::report::assemble::{self, Outcome};
 use crate::report::host::interrupts;
 use crate::report::{HostFacts, Report};
 use crate::run::{AtOnce, Executed, Plan, Share, Starter, execute};
-use crate::verdict::{Limits, Times, judge};
 use crate::{credentials, output, parse, ports};
 
 pub fn accounts(args: &AccountArgs, count: usize) -> Result<Vec<Credentials>> {

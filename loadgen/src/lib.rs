@@ -23,6 +23,7 @@ pub mod directory;
 pub mod echo;
 pub mod fan;
 pub mod histograms;
+pub mod judge;
 pub mod launch;
 pub mod mix;
 pub mod output;

@@ -11,13 +11,14 @@ use crate::account::Account;
 use crate::client::{Client, Credentials};
 use crate::clock::Clock;
 use crate::coordination::{Coordination, Gauge, WorkerError, WorkerSettings};
+use crate::judge::{Limits, Times, judge};
 use crate::mix::{Mix, MixSettings};
 use crate::pace::{Arrivals, Pace};
 use crate::participant::Participant;
 use crate::report::assemble::{Outcome, fill};
 use crate::report::{Report, SCHEMA_VERSION};
 use crate::scripted::{Script, ScriptedEngine};
-use crate::verdict::{Cause, Limits, Times, judge};
+use crate::verdict::Cause;
 use crate::worker::{Finished, Phase, Worker};
 
 const MILLISECOND_NS: u64 = 1_000_000;

@@ -12,6 +12,7 @@
 
 mod capability;
 mod error;
+mod mode;
 pub mod netlink;
 mod settings;
 mod steering;
@@ -19,10 +20,9 @@ mod verdict;
 
 pub use capability::first_missing;
 pub use error::SteeringError;
+pub use mode::{ModeChoice, StepDown, XdpMode};
 pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, QUEUES_MAX, Queue, SteeringSettings, TokenBucket};
-pub use steering::{
-    ModeChoice, Steering, StepDown, XdpMode, demand_capabilities, find_interface, free_interface,
-};
+pub use steering::{Steering, demand_capabilities, find_interface, free_interface};
 pub use verdict::{Counters, Verdict};
 
 /// The compiled program, as the loader and the fixture tests read it.

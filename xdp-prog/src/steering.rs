@@ -1,7 +1,6 @@
 //! Loads the program, attaches it, tells it things while it runs. Not the hot path: nothing here is called per packet.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::IpAddr,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
@@ -20,53 +19,13 @@ use caps::Capability;
 use ipnet::IpNet;
 
 use crate::{
-    ADDRESSES_MAX, ALLOW_LIST_MAX, Counters, PROGRAM, QUEUES_MAX, Queue, SteeringError, SteeringSettings,
-    Verdict,
+    ADDRESSES_MAX, ALLOW_LIST_MAX, Counters, ModeChoice, PROGRAM, QUEUES_MAX, Queue, SteeringError,
+    SteeringSettings, StepDown, Verdict, XdpMode,
     capability::{FOR_PROGRAM, first_missing},
     netlink,
 };
 
 const PROGRAM_NAME: &str = "steer";
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XdpMode {
-    /// In the driver, before a socket buffer is made.
-    Native,
-    /// In the kernel's receive path, after: works on every interface, slower.
-    Generic,
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
-/// Which rungs of the ladder may be tried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ModeChoice {
-    /// Native, else generic.
-    #[default]
-    Best,
-    Only(XdpMode),
-}
-
-/// A mode that was tried and why it did not work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepDown {
-    pub mode: XdpMode,
-    pub reason: String,
-}
-
-impl fmt::Display for StepDown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} mode: {}", self.mode, self.reason)
-    }
-}
 
 /// Names the first of `wanted` that is missing.
 pub fn demand_capabilities(wanted: &[Capability]) -> Result<(), SteeringError> {

@@ -1,6 +1,5 @@
 //! Who may give commands: whoever has the token, with few tries for whoever has not. Not the commands.
 
-use super::Admin;
 use super::listener::Asker;
 use crate::accounts::attempts::Source;
 use crate::accounts::verify::Door;
@@ -51,12 +50,12 @@ impl Authority {
 
 /// Lets a command through if it comes with the token.
 pub async fn authorize(
-    State(admin): State<Arc<Admin>>,
+    State(authority): State<Arc<Authority>>,
     ConnectInfo(Asker(from)): ConnectInfo<Asker>,
     request: Request,
     next: Next,
 ) -> Response {
-    match admin.authority.judge(from, request.headers()) {
+    match authority.judge(from, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             REFUSED.count();

@@ -78,7 +78,7 @@ impl ShardHandle {
 /// The server's state, shared by its handlers.
 pub struct Admin {
     pub shards: Vec<ShardHandle>,
-    authority: Authority,
+    authority: Arc<Authority>,
     /// Absent without an XDP program.
     verdicts: Option<Verdicts>,
 }
@@ -104,7 +104,7 @@ impl AdminServer {
         let listener = std::net::TcpListener::bind(listen)
             .with_context(|| format!("admin.listen: cannot bind {listen}"))?;
         listener.set_nonblocking(true)?;
-        let admin = Arc::new(Admin { shards, authority: Authority { token, door }, verdicts });
+        let admin = Arc::new(Admin { shards, authority: Arc::new(Authority { token, door }), verdicts });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -155,7 +155,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/report", get(metrics::report))
         .route(
             "/commands/{command}",
-            post(commands::command).layer(from_fn_with_state(Arc::clone(&admin), authorize)),
+            post(commands::command).layer(from_fn_with_state(Arc::clone(&admin.authority), authorize)),
         )
         .with_state(admin)
 }

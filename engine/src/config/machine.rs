@@ -1,7 +1,7 @@
 //! What a configuration needs of the machine it is for: cores, interfaces and files that are there, ports of its own. Not what
 //! the settings mean.
 
-use super::validate::{Checked, problem};
+use super::problem::{Checked, problem};
 use super::{Config, ConfigError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -4,6 +4,7 @@
 mod error;
 mod instruments;
 mod machine;
+mod problem;
 mod secret;
 mod source;
 mod validate;

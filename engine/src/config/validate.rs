@@ -1,6 +1,7 @@
 //! What settings may be: the bounds of each number, and what must agree with what. Not where they come from.
 
 use super::machine::listeners;
+use super::problem::{Checked, problem};
 use super::{AccountConfig, Config, ConfigError, FirmConfig, MAX_SESSIONS, MAX_SHARDS, PortKind, numbered};
 use crate::accounts::password;
 use crate::accounts::verify::MAX_THREADS;
@@ -14,30 +15,6 @@ const MAX_INSTRUMENTS: u32 = 65_534;
 const MAX_REMEMBERED: i128 = 31 * 86_400;
 /// Segments are mapped, so they end with a page.
 const PAGE: i128 = 4096;
-
-/// A setting that cannot be used, before it is said where it came from.
-pub(super) struct Problem {
-    key: String,
-    found: String,
-    expected: String,
-}
-
-impl Problem {
-    pub(super) fn at(self, origin: &str) -> ConfigError {
-        let Self { key, found, expected } = self;
-        ConfigError::Invalid { origin: origin.to_owned(), key, found, expected }
-    }
-}
-
-pub(super) type Checked<T = ()> = Result<T, Problem>;
-
-pub(super) fn problem<T>(
-    key: impl Into<String>,
-    found: impl Into<String>,
-    expected: impl Into<String>,
-) -> Checked<T> {
-    Err(Problem { key: key.into(), found: found.into(), expected: expected.into() })
-}
 
 /// Checks everything that the types alone do not.
 ///

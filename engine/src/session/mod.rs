@@ -9,6 +9,7 @@
 //! A [`Session`] is an upstream, a downstream and a route; [`Sessions`] is the one table of them, which the shard's messages
 //! go into. [`Reception`] takes what arrives, [`release`] says how far it may leave, [`outbound`] sends it over its route.
 
+mod connections;
 mod counters;
 mod datagrams;
 mod desk;

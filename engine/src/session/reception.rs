@@ -1,8 +1,8 @@
 //! The shard's reception: whose is it, is it in order, is it new, and who has left. What passes goes to `Core`; what does not
 //! changes nothing and is counted. How datagrams, logins and connections come in is in the files beside this.
 
+use super::connections::Connections;
 use super::desk::LoginDesk;
-use super::tcp::Connections;
 use super::{IngressCounters, NameSource, Route, Session};
 use crate::accounts::Accounts;
 use crate::accounts::verify::VerifierHandle;

@@ -1,9 +1,10 @@
 //! Book events turned into messages: OUCH to the sessions concerned, ITCH to the feed, and the counting against risk
 //! limits that goes with each. Decides nothing: what happens to an order is the book's, what may enter is `entry`'s.
 
+use super::feed;
 use super::instrument::Instrument;
+use super::outputs::{Outputs, Trade};
 use super::trader::{Firm, Trader};
-use super::{Outputs, Trade, feed};
 use book::{
     CancelReason, Cancellation, Cross, CrossExecution, CrossKind, Execution, MARKET_PRICE, Modification,
     OrderView, Party, Replacement, SelfMatchPrevention, SelfMatchStrategy, Side, Sink,

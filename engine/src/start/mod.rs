@@ -9,9 +9,9 @@ mod threads;
 
 pub use threads::pin;
 
-use crate::accounts::verify::Verifier;
+use crate::accounts::verify::{Verifier, VerifierHandle};
 use crate::accounts::{Accounts, LoginSettings};
-use crate::admin::{AdminServer, ShardHandle};
+use crate::admin::{AdminRequest, AdminServer, ShardHandle, Symbols};
 use crate::config::{Config, Durability};
 use crate::feed::FeedThreads;
 use crate::gateway::Gateway;
@@ -21,7 +21,7 @@ use crate::log::{Background, JournalDirectory};
 use crate::runner::{RunError, SharedReport};
 use anyhow::Context;
 use ports::Ports;
-use shards::Shared;
+use rtrb::Consumer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -43,6 +43,18 @@ pub struct Engine {
     /// Gone when the threads are: the XDP program is detached last.
     _device: Option<Device>,
     _admin: Option<AdminServer>,
+}
+
+/// What a shard shares with the rest of the process.
+pub(super) struct Shared {
+    pub shard: usize,
+    pub accounts: Accounts,
+    pub verifier: VerifierHandle,
+    pub report: SharedReport,
+    pub requests: Consumer<AdminRequest>,
+    pub snapshot: SnapshotRequest,
+    /// To be told to the admin server.
+    pub symbols: Symbols,
 }
 
 #[cfg(feature = "xdp")]

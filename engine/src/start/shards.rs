@@ -1,33 +1,15 @@
 //! Builds each shard and hands it to its thread. How its parts are made is in the files beside this.
 
 use super::journal::{JournalReaders, Journaled};
-use super::{Engine, ports};
-use crate::accounts::Accounts;
-use crate::accounts::verify::VerifierHandle;
-use crate::admin::{AdminRequest, Symbols};
+use super::{Engine, Shared, ports};
 use crate::assembly::{Assembly, Difference, Outcome, Parts, differences, journaled, settled};
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::core::Core;
-use crate::history::snapshot::thread::SnapshotRequest;
 use crate::log::writer::{Log, NoJournal};
-use crate::runner::SharedReport;
 use crate::shard::Shard;
 use netio::Port;
-use rtrb::Consumer;
 use std::sync::Arc;
-
-/// What a shard shares with the rest of the process.
-pub(super) struct Shared {
-    pub shard: usize,
-    pub accounts: Accounts,
-    pub verifier: VerifierHandle,
-    pub report: SharedReport,
-    pub requests: Consumer<AdminRequest>,
-    pub snapshot: SnapshotRequest,
-    /// To be told to the admin server.
-    pub symbols: Symbols,
-}
 
 impl Engine {
     pub(super) fn start_shards<P: Port + Send + 'static>(

@@ -9,13 +9,13 @@ use anyhow::{Result, anyhow};
 use crate::cli::{OutputArgs, RunArgs};
 use crate::cluster::controller::{self, Returned};
 use crate::histograms::Measurements;
+use crate::judge::{Limits, Times, judge};
 use crate::launch::{self, Job};
 use crate::output::{exit_code, interrupt_flag, print, write_file, write_json};
 use crate::report::merge::merge;
 use crate::report::table::render;
 use crate::report::{Report, hgrm};
 use crate::run::Plan;
-use crate::verdict::{Limits, Times, judge};
 
 pub fn execute(args: &RunArgs) -> Result<ExitCode> {
     let job = Job {

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, bail};
 
 use crate::cli::{CurveArgs, FlowArgs, OutputArgs, ScaleArgs};
+use crate::judge::Limits;
 use crate::launch::{Job, Measured};
 use crate::output::{exit_code, interrupt_flag, print, unix_seconds, write_json};
 use crate::pace::{Arrivals, Pace};
 use crate::report::series::{SeriesPoint, SeriesReport, fit, is_spoiled, render};
 use crate::report::table::grouped;
 use crate::report::{HostFacts, Report, SCHEMA_VERSION};
-use crate::verdict::{Cause, Limits, Reason, Verdict};
+use crate::verdict::{Cause, Reason, Verdict};
 
 /// Shares of saturation that a curve is measured at.
 const CURVE_SHARES: [u32; 10] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95];

@@ -29,7 +29,7 @@ bench: ## measure everything that has a budget (root); ONLY=prefix for a part. W
 	@scripts/bench.sh $(ONLY)
 
 compare: ## BASE=COMMIT: this engine and that commit's in turns (root, five minutes and a build); fails when this one is 2% worse
-	@scripts/compare.sh $(BASE)
+	@scripts/compare.sh $(BASE) $(if $(ONLY),"$(ONLY)")
 
 test-zerocopy: ## the zero-copy path on virtio-net in an emulated machine (downloads a Debian kernel, once)
 	@scripts/deps.sh build zerocopy

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make compare BASE=COMMIT`: this version's engine and that commit's in turns, AF_XDP and kernel UDP; fails when this one is more than 2% worse.
+# `make compare BASE=COMMIT [ONLY=PART-OF-A-NAME]`: this version's engine and that commit's in turns, AF_XDP and kernel UDP; fails when this one is more than 2% worse.
 # The other version is built in target/compare. Needs root.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -13,4 +13,4 @@ if [ ! -x "$folder/target/release/pitlane" ]; then
 	[ -e "$folder/.git" ] || git worktree add --detach "$folder" "$base"
 	(cd "$folder" && CARGO_TARGET_DIR="$folder/target" cargo build --release --locked -p pitlane --bin pitlane)
 fi
-exec target/release/pitlane-compare "$folder/target/release"
+exec target/release/pitlane-compare "$folder/target/release" "${2:-}"

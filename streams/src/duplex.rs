@@ -121,7 +121,7 @@ impl Duplex {
         match self.send.pack(now_ns, limit_sequence, &mut out[..room]) {
             // Behind messages only: a heartbeat has no blocks.
             Some(length) if length > HEADER_LENGTH => {
-                Some(length + self.receive.ride(u64::MAX, &mut out[length..]))
+                Some(length + self.receive.ride(u64::MAX, now_ns, &mut out[length..]))
             }
             Some(length) => Some(length),
             None => self.receive.pack(pool, out),

@@ -580,6 +580,30 @@ fn an_acknowledgement_that_rides_takes_no_datagram() {
 }
 
 #[test]
+fn acknowledgements_ride_no_more_often_than_is_of_use() {
+    let mut pool = ParkingPool::new(4, 64);
+    let mut riders = |apart_ns: u64, messages: u64| {
+        let mut stream = ReceiveStream::new(ReceiveConfig::default(), NAME, 1);
+        let mut out = [0; RIDER_LENGTH];
+        let mut last = 0;
+        let count = (1..=messages).filter(|sequence| {
+            let header = Header { session: NAME, sequence: *sequence, count: 1 };
+            let now = sequence * apart_ns;
+            stream.on_datagram(&header, b"\0\x01a", now, &mut pool, |_| {});
+            let rode = stream.ride(u64::MAX, now, &mut out) > 0;
+            last = if rode { *sequence } else { last };
+            rode
+        });
+        (count.count(), messages - last)
+    };
+    assert_eq!(riders(2 * MS, 100), (100, 0), "one of many clients: each answer acknowledges its order");
+    let (count, owed) = riders(4_000, 1_000);
+    assert!((62..=63).contains(&count) && owed < 16, "{count} of 1,000 orders 4 us apart, {owed} owed");
+    let (count, _) = riders(50_000, 1_000);
+    assert_eq!(count, 500, "two within each interval");
+}
+
+#[test]
 fn a_rider_is_told_from_blocks_and_from_nonsense() {
     let blocks = [0, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 0, 9];
     let (run, rider) =

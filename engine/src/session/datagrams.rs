@@ -165,7 +165,7 @@ impl Session {
         match downstream.stream.pack(now.monotonic_ns, downstream.released, &mut out[..room]) {
             // Behind messages only: a heartbeat has no blocks.
             Some(length) if *rides && length > HEADER_LENGTH => {
-                Some(length + upstream.receive.ride(upstream.released, &mut out[length..]))
+                Some(length + upstream.receive.ride(upstream.released, now.monotonic_ns, &mut out[length..]))
             }
             Some(length) => Some(length),
             None => upstream.pack(pool, out),

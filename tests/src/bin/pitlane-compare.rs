@@ -78,6 +78,9 @@ const CASES: &[Case] = &[
 fn main() -> anyhow::Result<ExitCode> {
     let before = std::env::args_os().nth(1).map(PathBuf::from);
     let before = before.context("expected the folder that holds the `pitlane` to compare with")?;
+    let only = std::env::args().nth(2).unwrap_or_default();
+    let cases: Vec<&Case> = CASES.iter().filter(|case| case.name.contains(&only)).collect();
+    anyhow::ensure!(!cases.is_empty(), "no comparison has {only:?} in its name");
     let rounds = std::env::var("PITLANE_BENCH_ROUNDS").map_or(Ok(ROUNDS), |text| text.parse())?;
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let context = Context { only: "", rounds, repository: &repository };
@@ -85,10 +88,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let versions = [before.join("pitlane"), after];
     let mut machine = Machine::new(&context)?;
     let folder = Folder::new("compare")?;
-    let mut ratios = vec![Vec::new(); CASES.len()];
-    let mut readings = vec![[Vec::new(), Vec::new()]; CASES.len()];
+    let mut ratios = vec![Vec::new(); cases.len()];
+    let mut readings = vec![[Vec::new(), Vec::new()]; cases.len()];
     for round in 0..rounds {
-        for (at, case) in CASES.iter().enumerate() {
+        for (at, case) in cases.iter().enumerate() {
             let mut both = [0.0; 2];
             // The version that goes first alternates.
             for turn in 0..2 {
@@ -103,7 +106,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     progress(&format!("{:<54} {:>12} {:>12}  cost (lowest .. highest)", "", "before", "after"));
     let mut worse = false;
-    for (at, case) in CASES.iter().enumerate() {
+    for (at, case) in cases.iter().enumerate() {
         let cost = median(&ratios[at]);
         worse |= cost > 1.0 + TOLERANCE;
         progress(&format!(

@@ -87,7 +87,7 @@ fn damage_to_the_newest_records_is_no_violation() {
 /// changes with what the engine does; `pitlane sim` over some thousands finds others.
 #[test]
 fn damage_to_the_newest_records_is_called_that() {
-    let damaged = [2_015_867, 2_018_175].into_iter().filter(|&seed| {
+    let damaged = [2_011_281, 2_030_896].into_iter().filter(|&seed| {
         run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None })
             .is_ok_and(|report| report.tail_damaged)
     });

@@ -75,6 +75,12 @@ impl<P: Port> Port for Fan<P> {
         Ok(())
     }
 
+    fn expect(&mut self, peers: usize) {
+        // A member is one client's.
+        let each = peers.div_ceil(self.members.len());
+        self.members.iter_mut().for_each(|member| member.expect(each));
+    }
+
     fn max_payload(&self) -> usize {
         self.members.iter().map(Port::max_payload).min().unwrap_or(0)
     }

@@ -126,7 +126,7 @@ pub fn open_xdp(
     clients: usize,
     speaks_mold: bool,
 ) -> Result<(netio::xdp::XdpDevice, Vec<Opened<netio::xdp::XdpPort>>)> {
-    use netio::xdp::{DeviceConfig, XdpDevice, resolve};
+    use netio::xdp::{DeviceConfig, XdpDevice, resolve, ring_depth};
 
     let interface = target.interface.as_deref().context("--port xdp needs --interface NAME")?;
     let first = targets.first().context("no target")?;
@@ -145,6 +145,7 @@ pub fn open_xdp(
     };
     let mut config = DeviceConfig::new(interface);
     config.idle = idle_strategy(target, threads);
+    config.ring_depth = ring_depth(clients);
     if !speaks_mold {
         config.check_mold = false;
     }

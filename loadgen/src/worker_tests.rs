@@ -170,7 +170,8 @@ fn a_harsh_network_changes_nothing_but_the_time() {
         simulation.faults = Faults::harsh();
         let (report, engine) = simulation.report();
         assert!(report.is_clean(), "{report:?}");
-        assert!(report.orders > 500 && report.answered == report.orders);
+        assert!(report.orders > 300, "{} orders", report.orders);
+        assert_eq!(report.answered, report.orders);
         repeated += report.transport.retransmitted_messages;
         doubled += report.transport.duplicate_datagrams;
         assert_eq!(engine.open_orders(), 0);

@@ -262,6 +262,10 @@ pub trait Port {
     /// Hands everything queued to the kernel or device: the kick. Cheap when nothing is queued.
     fn flush(&mut self) -> Result<(), PortError>;
 
+    /// So many peers may send at the same moment: what is kept ready to receive into follows that. To be said again now and then, as
+    /// bursts that were seen are remembered from one time to the next.
+    fn expect(&mut self, _peers: usize) {}
+
     /// The longest payload a datagram may have: 1472 on an MTU of 1500.
     fn max_payload(&self) -> usize;
 

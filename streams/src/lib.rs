@@ -29,25 +29,20 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header, MAX_PAYLOAD, SESSION_LENGTH};
+use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header, SESSION_LENGTH};
 
 pub use duplex::{Duplex, Event};
 pub use parking::ParkingPool;
 pub use receive::{ReceiveConfig, ReceiveStatistics, ReceiveStream, Received};
 pub use rtt::RoundTrip;
 pub use run::{BadBlocks, Messages, RIDER_LENGTH, Run};
-pub use send::{
-    NotRetained, Probe, PushError, RequestOutcome, Retention, SendConfig, SendStatistics, SendStream,
-};
+pub use send::{NotRetained, PushError, RequestOutcome, Retention, SendConfig, SendStatistics, SendStream};
 
 /// A MoldUDP64 session name.
 pub type SessionName = [u8; SESSION_LENGTH];
 
 /// Default window: messages in flight from a client, and messages ahead that a receiver looks at.
 pub const WINDOW_MESSAGES: u64 = 1024;
-
-/// Most bytes of blocks that a probe repeats: those of one datagram.
-const PROBE_BYTES: usize = MAX_PAYLOAD - HEADER_LENGTH;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 

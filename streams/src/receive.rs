@@ -319,8 +319,8 @@ impl ReceiveStream {
     /// Answers take this long at most, as the session's other stream has measured.
     #[inline]
     pub fn set_round_trip(&mut self, round_trip: RoundTrip) {
-        if let Some(timeout_ns) = round_trip.timeout_ns() {
-            self.answer_ns = timeout_ns.clamp(self.config.retry_ns, self.config.retry_ns_max);
+        if let Some(timeout_ns) = round_trip.timeout_ns(self.config.retry_ns) {
+            self.answer_ns = timeout_ns.min(self.config.retry_ns_max);
         }
     }
 

@@ -124,14 +124,6 @@ impl BlockRing {
         low - from
     }
 
-    /// Blocks from `from` on that fit into `space` bytes: at least 1 if there is one at all.
-    pub(super) fn blocks_within(&self, from: u64, space: usize) -> u64 {
-        if from < self.first || from >= self.next {
-            return 0;
-        }
-        self.fitting(from, self.next, space).max(1)
-    }
-
     /// Copies whole blocks `from..until` to `out`, as many as fit: (bytes, blocks). `None` if not even one is retained and fits.
     #[inline]
     pub(super) fn copy_blocks(&self, from: u64, until: u64, out: &mut [u8]) -> Option<(usize, u16)> {

@@ -14,7 +14,7 @@ use wire::moldudp64::{BLOCK_HEADER_LENGTH, END_OF_SESSION, HEADER_LENGTH, HEARTB
 
 use super::ring::BlockRing;
 use super::rtt::RoundTrip;
-use super::{NANOSECONDS_PER_SECOND, PROBE_BYTES, SessionName, WINDOW_MESSAGES};
+use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 
 /// Ranges that may wait for retransmission at once. A receiver asks for several holes in one round; more are asked for again.
 const RETRANSMIT_RANGES: usize = 8;
@@ -26,15 +26,6 @@ pub enum Retention {
     Overwrite,
     /// Unacknowledged messages stay and `push` is refused: a client waits.
     Block,
-}
-
-/// What to send when what was sent last stays unacknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Probe {
-    /// A heartbeat: it names the next sequence, so the receiver sees what it lacks and asks. 20 bytes, right for many idle sessions.
-    Heartbeat,
-    /// The oldest unacknowledged datagram again: saves the round trip of asking.
-    Retransmit,
 }
 
 /// Sizes, policies and timers of a [`SendStream`].
@@ -49,12 +40,12 @@ pub struct SendConfig {
     pub retention: Retention,
     /// With [`Retention::Block`]: messages that may be unacknowledged. At most the receiver's window.
     pub window_messages: u64,
-    pub probe: Probe,
-    /// First probe after this time without an acknowledgement, before a round trip was measured.
+    /// First probe after this time without an acknowledgement, before a round trip was measured. A probe is a heartbeat: it names
+    /// the next sequence, so the receiver sees what it lacks and asks. What is late only is never sent twice.
     pub probe_timeout_ns_initial: u64,
-    /// Afterwards: as long as a round trip is measured to take at most (RFC 6298), within these. The minimum must exceed the
-    /// receiver's `ack_delay_ns`. Each probe without an answer doubles it.
-    pub probe_timeout_ns_min: u64,
+    /// Afterwards: as long as a round trip is measured to take at most (RFC 6298), and longer than the usual one by this at least:
+    /// the receiver's `ack_delay_ns`, and what a thread that shares its core is away. Each probe without an answer doubles it.
+    pub probe_delay_ns: u64,
     pub probe_timeout_ns_max: u64,
     /// Silence after which a heartbeat is sent.
     pub heartbeat_interval_ns: u64,
@@ -72,10 +63,9 @@ impl SendConfig {
             message_bytes_max: 256,
             retention: Retention::Overwrite,
             window_messages: u64::MAX,
-            probe: Probe::Heartbeat,
-            // Two engines that both have to be scheduled answer within this; a path that takes longer is probed once too often.
+            // Two ends that both have to be scheduled answer within this; a path that takes longer is probed once too often.
             probe_timeout_ns_initial: 20_000_000,
-            probe_timeout_ns_min: 5_000_000,
+            probe_delay_ns: 5_000_000,
             probe_timeout_ns_max: NANOSECONDS_PER_SECOND,
             heartbeat_interval_ns: NANOSECONDS_PER_SECOND,
             retransmit_bytes_per_second: 16 * 1024 * 1024,
@@ -85,12 +75,7 @@ impl SendConfig {
 
     /// The client's side of a session.
     pub fn client() -> Self {
-        SendConfig {
-            retention: Retention::Block,
-            window_messages: WINDOW_MESSAGES,
-            probe: Probe::Retransmit,
-            ..SendConfig::engine()
-        }
+        SendConfig { retention: Retention::Block, window_messages: WINDOW_MESSAGES, ..SendConfig::engine() }
     }
 }
 
@@ -346,8 +331,9 @@ impl SendStream {
 
     /// How long an acknowledgement takes at most, as far as is known.
     fn timeout_ns(&self) -> u64 {
-        let (min, max) = (self.config.probe_timeout_ns_min, self.config.probe_timeout_ns_max);
-        self.round_trip.timeout_ns().map_or(self.config.probe_timeout_ns_initial, |ns| ns.clamp(min, max))
+        let SendConfig { probe_timeout_ns_initial, probe_delay_ns, probe_timeout_ns_max, .. } = self.config;
+        let timeout_ns = self.round_trip.timeout_ns(probe_delay_ns).unwrap_or(probe_timeout_ns_initial);
+        timeout_ns.min(probe_timeout_ns_max)
     }
 
     /// The round trip as acknowledgements show it; the other stream of the session takes the same way.
@@ -565,13 +551,7 @@ impl SendStream {
             }
             self.probe_at = now_ns.saturating_add(self.probe_timeout_ns);
             self.statistics.probes += 1;
-            match self.config.probe {
-                Probe::Heartbeat => self.heartbeat_due = true,
-                Probe::Retransmit => {
-                    let until = self.sent.min(self.acked + self.ring.blocks_within(self.acked, PROBE_BYTES));
-                    self.queue_retransmission(Range { from: self.acked, until });
-                }
-            }
+            self.heartbeat_due = true;
         }
     }
 }

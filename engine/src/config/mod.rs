@@ -130,8 +130,8 @@ pub struct NetworkConfig {
     /// Datagrams per second and source address; 0 is no limit. In force whatever the port.
     pub rate_per_source: u32,
     pub burst_per_source: u32,
-    /// Descriptors of each AF_XDP ring, a power of two; twice as many frames.
-    pub ring_depth: u32,
+    /// Descriptors of each AF_XDP ring, a power of two; twice as many frames. `None`: as `max_sessions` calls for.
+    pub ring_depth: Option<u32>,
     /// Microseconds of SO_BUSY_POLL; 0 is off.
     pub busy_poll_us: u32,
     pub receive_buffer_bytes: usize,
@@ -343,7 +343,7 @@ impl Default for NetworkConfig {
             allow: Vec::new(),
             rate_per_source: 0,
             burst_per_source: 0,
-            ring_depth: 2048,
+            ring_depth: None,
             busy_poll_us: 0,
             receive_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,

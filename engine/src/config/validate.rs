@@ -49,7 +49,7 @@ fn numbers(config: &Config) -> Checked {
     let table: &[(&str, i128, Shape, i128, i128)] = &[
         ("engine.shards", engine.shards as i128, Whole, 1, MAX_SHARDS as i128),
         ("engine.utc_offset_seconds", engine.utc_offset_seconds.into(), Whole, -86_399, 86_399),
-        ("network.ring_depth", network.ring_depth.into(), PowerOfTwo, 64, 1 << 16),
+        ("network.ring_depth", network.ring_depth.unwrap_or(64).into(), PowerOfTwo, 64, 1 << 16),
         ("session.timeout_seconds", session.timeout_seconds.into(), Whole, 2, 3600),
         ("session.resend_window_bytes", session.resend_window_bytes as i128, PowerOfTwo, 4096, OPEN),
         ("session.parked_datagrams", session.parked_datagrams as i128, Whole, 1, 1 << 20),

@@ -204,6 +204,14 @@ impl<P: Port, L: Log> Runner<P, L> {
         let mut busy = self.reception.poll_logins(now, &mut self.core);
         busy |= self.reception.poll_gateway(now, &mut self.core);
         while let Some(session) = self.wheel.due(now.monotonic_ns) {
+            // What was answered meanwhile has put its deadline off.
+            let deadline = self.reception.deadline(session, &self.core);
+            if deadline > now.monotonic_ns {
+                if deadline != u64::MAX {
+                    self.wheel.schedule(session, deadline);
+                }
+                continue;
+            }
             busy = true;
             self.core.sessions[session].downstream.stream.on_timer(now.monotonic_ns);
             self.reception.on_timer(session, now, &mut self.core);
@@ -220,6 +228,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
         if now.monotonic_ns >= self.next_report_ns {
             self.next_report_ns = now.monotonic_ns + REPORT_INTERVAL_NS;
+            self.port.expect(self.core.sessions.bound());
             self.publish(now);
         }
         busy
@@ -287,13 +296,20 @@ impl<P: Port, L: Log> Runner<P, L> {
         self.release.advance(&mut self.core.sessions, self.core.last, releasable);
     }
 
-    /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks.
+    /// Builds and queues datagrams for every marked session until it has nothing more or the port is full, then kicks. Sessions take
+    /// turns: who finds the port full is the first in the next round.
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
         self.reception.send_replies(now, &self.release, &mut self.core.sessions, &mut self.port);
         while let Some(session) = self.core.sessions.unmark() {
-            if !self.reception.send(session, now, &mut self.core, &mut self.port) {
-                self.core.sessions.mark(session);
+            let mut sent = self.reception.send(session, now, &mut self.core, &mut self.port);
+            if !sent {
+                // Handing over what is queued makes room at once where the port sends within the call.
+                self.port.flush()?;
+                sent = self.reception.send(session, now, &mut self.core, &mut self.port);
+            }
+            if !sent {
+                self.core.sessions.mark_first(session);
                 break;
             }
             self.schedule(session);

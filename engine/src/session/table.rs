@@ -7,6 +7,7 @@ use crate::inputs::SessionId;
 use crate::log::Durability;
 use crate::shard::Outputs;
 use netio::Peer;
+use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use streams::{ReceiveConfig, ReceiveStream, SendConfig, SendStream, SessionName};
 use wire::ouch::MAX_MESSAGE_LENGTH;
@@ -17,7 +18,7 @@ pub struct Sessions {
     /// How many are bound to an address.
     bound: usize,
     /// Sessions that may have something to send, each once.
-    marked: Vec<SessionId>,
+    marked: VecDeque<SessionId>,
     receive: ReceiveConfig,
     send: SendConfig,
     /// Messages and acknowledgements wait for [`super::Release`].
@@ -41,7 +42,7 @@ impl Sessions {
             table: Vec::new(),
             tokens: Tokens::with_capacity(64),
             bound: 0,
-            marked: Vec::new(),
+            marked: VecDeque::new(),
             receive: ReceiveConfig::default(),
             send,
             waits: durability.waits(),
@@ -154,26 +155,33 @@ impl Sessions {
         mark(&mut self.table[session as usize], &mut self.marked, session);
     }
 
-    /// Sessions marked and not yet unmarked.
+    /// As [`Sessions::mark`], for one that was interrupted: it is the next.
+    pub fn mark_first(&mut self, session: SessionId) {
+        if !std::mem::replace(&mut self[session].marked, true) {
+            self.marked.push_front(session);
+        }
+    }
+
+    /// Sessions marked and not yet unmarked, in the order of their marks.
     #[inline]
-    pub fn marked(&self) -> &[SessionId] {
+    pub fn marked(&self) -> &VecDeque<SessionId> {
         &self.marked
     }
 
-    /// Takes the last mark off.
+    /// Takes the first mark off.
     #[inline]
     pub fn unmark(&mut self) -> Option<SessionId> {
-        let session = self.marked.pop()?;
+        let session = self.marked.pop_front()?;
         self.table[session as usize].marked = false;
         Some(session)
     }
 }
 
 #[inline]
-fn mark(session: &mut Session, marked: &mut Vec<SessionId>, id: SessionId) {
+fn mark(session: &mut Session, marked: &mut VecDeque<SessionId>, id: SessionId) {
     if !session.marked {
         session.marked = true;
-        marked.push(id);
+        marked.push_back(id);
     }
 }
 

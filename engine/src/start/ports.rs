@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[cfg(feature = "xdp")]
 use {
     crate::config::ZeroCopy,
-    netio::xdp::{BusyPoll, DeviceConfig, Ladder, Rung, XdpDevice, XdpPort},
+    netio::xdp::{BusyPoll, DeviceConfig, Ladder, Rung, XdpDevice, XdpPort, ring_depth},
     xdp_prog::XdpMode,
 };
 
@@ -157,7 +157,7 @@ fn device_config(config: &Config) -> anyhow::Result<DeviceConfig> {
     };
     device.busy_poll = (network.busy_poll_us > 0)
         .then(|| BusyPoll { microseconds: network.busy_poll_us, ..BusyPoll::default() });
-    device.ring_depth = network.ring_depth;
+    device.ring_depth = network.ring_depth.unwrap_or_else(|| ring_depth(config.session.max_sessions));
     device.idle = config.engine.idle;
     device.rules = rules(config);
     let receivers = config.feed.receivers.iter().map(SocketAddr::ip);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 use netio::idle::{Idle, IdleStrategy};
-use netio::{Endpoint, Port, PortStatistics};
+use netio::{Endpoint, Port, PortStatistics, RX_BATCH};
 use streams::ParkingPool;
 use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, MAX_PAYLOAD, SESSION_LENGTH};
 
@@ -32,6 +32,9 @@ const ORDERS_PER_ROUND: u32 = 1024;
 
 /// Traders tried for one order of an open loop before the rest of the round is left.
 const TRIES_PER_ORDER: usize = 64;
+
+/// Full batches that are received in one round at most.
+const BATCHES_PER_ROUND: usize = 16;
 
 /// Timers are looked at this often, for this many participants at a time.
 const TIMER_INTERVAL_NS: u64 = 200_000;
@@ -127,7 +130,7 @@ pub struct Finished {
 impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     /// `participants` come with the number of their shard.
     pub fn new(
-        port: P,
+        mut port: P,
         clock: C,
         settings: WorkerSettings,
         coordination: &'a Coordination,
@@ -135,6 +138,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         participants: Vec<(u16, Participant)>,
     ) -> Self {
         let now_ns = clock.now_ns();
+        port.expect(participants.len());
         let shards = participants.iter().map(|(shard, _)| usize::from(*shard) + 1).max().unwrap_or(1);
         let (shard_of, participants): (Vec<u16>, Vec<Participant>) = participants.into_iter().unzip();
         let mut logins: Vec<Logins> = (0..shards).map(|_| Logins::default()).collect();
@@ -279,10 +283,25 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
 
     fn receive(&mut self) -> Result<usize, WorkerError> {
         // An open loop does not look again and again at an empty port: the next order may be due meanwhile.
-        let count =
+        let mut count =
             if self.schedule.is_some() { self.port.receive()? } else { self.idle.poll(&mut self.port)? };
+        let mut received = count;
+        // Full batches mean that more is there: it is taken before anything is sent again, or the ring would run over.
+        for _ in 1..BATCHES_PER_ROUND {
+            self.take_batch(count)?;
+            if count < RX_BATCH {
+                return Ok(received);
+            }
+            count = self.port.receive()?;
+            received += count;
+        }
+        self.take_batch(count)?;
+        Ok(received)
+    }
+
+    fn take_batch(&mut self, count: usize) -> Result<(), WorkerError> {
         if count == 0 {
-            return Ok(0);
+            return Ok(());
         }
         let now_ns = self.clock.now_ns();
         for index in 0..count {
@@ -290,7 +309,7 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
             // Nor does an order wait until a batch of answers has been entered into the books.
             self.send_what_is_due()?;
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Open loop: sends what is due, whatever else is to be done.
@@ -550,6 +569,22 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
     /// Sends everything one participant has to send. False if the port is full; the participant then waits for the next round.
     #[inline]
     fn pump(&mut self, at: u32, now_ns: u64) -> bool {
+        self.pump_into_room(at, now_ns) || self.pump_after_flush(at, now_ns)
+    }
+
+    /// Handing over what is queued makes room at once where the port sends within the call.
+    #[cold]
+    fn pump_after_flush(&mut self, at: u32, now_ns: u64) -> bool {
+        if self.port.flush().is_ok() && self.pump_into_room(at, now_ns) {
+            return true;
+        }
+        self.stalls.transmit_full += 1;
+        Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
+        false
+    }
+
+    #[inline]
+    fn pump_into_room(&mut self, at: u32, now_ns: u64) -> bool {
         let client = &mut self.participants[at as usize].client;
         let peer = *client.peer();
         while client.wants_to_send() {
@@ -560,8 +595,6 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
                 length
             });
             if sent.is_err() {
-                self.stalls.transmit_full += 1;
-                Self::enqueue(&mut self.waiting, &mut self.is_waiting, at);
                 return false;
             }
             if length == 0 {

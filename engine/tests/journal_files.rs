@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Its helpers panic as the tests do.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,13 @@ impl Directory {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Directory(path)
+    }
+}
+
+/// Removes a directory in which somebody may be making files meanwhile.
+fn remove_while_in_use(directory: &Path) {
+    while let Err(error) = std::fs::remove_dir_all(directory) {
+        assert_eq!(error.kind(), std::io::ErrorKind::DirectoryNotEmpty, "{error}");
     }
 }
 
@@ -189,9 +196,9 @@ fn nobody_else_reads_a_journal() {
 fn a_directory_or_segment_deleted_while_running_ends_the_journal() {
     type Deed = fn(&Directory);
     let deeds: [(&str, Deed); 3] = [
-        ("removed", |directory| std::fs::remove_dir_all(&directory.0).unwrap()),
+        ("removed", |directory| remove_while_in_use(&directory.0)),
         ("replaced", |directory| {
-            std::fs::remove_dir_all(&directory.0).unwrap();
+            remove_while_in_use(&directory.0);
             std::fs::create_dir(&directory.0).unwrap();
         }),
         ("segment", |directory| {

@@ -355,7 +355,7 @@ macro_rules! message_enum {
 
         impl<'a> $name<'a> {
             /// Takes exactly one message.
-            #[inline]
+            #[inline(always)]
             pub fn decode(bytes: &'a [u8]) -> Result<Self, $crate::DecodeError> {
                 match bytes.first() {
                     $( Some(&$variant::TYPE) => Ok(Self::$variant($view::parse(bytes)?)), )*

@@ -13,8 +13,8 @@ use wire::ouch::outbound::{
     AiqCanceled, OrderAccepted, OrderCanceled, OrderExecuted, OrderModified, OrderReplaced, OrderRestated,
 };
 use wire::ouch::{
-    AiqStrategy, Appendage, AppendageBuilder, MAX_MESSAGE_LENGTH, cancel_reason, liquidity, order_state,
-    restate_reason, side, tag,
+    AiqStrategy, Appendage, AppendageBuilder, MAX_MESSAGE_LENGTH, TagSet, cancel_reason, liquidity,
+    order_state, restate_reason, side, tag,
 };
 
 /// What a request said that its acknowledgement repeats and the book does not keep.
@@ -194,11 +194,7 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
         let message = self.live_order(order);
         let appendage = self.echo.appendage;
         self.send(order.key.party.owner(), |out| {
-            if appendage.is_empty() {
-                return message.write(&[], out);
-            }
-            let mut echoed = AppendageBuilder::new();
-            message.write(echoed.echo(appendage, OrderAccepted::ALLOWED_TAGS).as_bytes(), out)
+            echoing(appendage, OrderAccepted::ALLOWED_TAGS, |echoed| message.write(echoed, out))
         });
     }
 
@@ -228,8 +224,7 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
         };
         let appendage = self.echo.appendage;
         self.send(order.key.party.owner(), |out| {
-            let mut echoed = AppendageBuilder::new();
-            message.write(echoed.echo(appendage, OrderReplaced::ALLOWED_TAGS).as_bytes(), out)
+            echoing(appendage, OrderReplaced::ALLOWED_TAGS, |echoed| message.write(echoed, out))
         });
     }
 
@@ -368,11 +363,19 @@ impl<O: Outputs> Sink for Encoder<'_, O> {
         };
         let appendage = self.echo.appendage;
         self.send(order.key.party.owner(), |out| {
-            let mut echoed = AppendageBuilder::new();
-            message.write(echoed.echo(appendage, OrderModified::ALLOWED_TAGS).as_bytes(), out)
+            echoing(appendage, OrderModified::ALLOWED_TAGS, |echoed| message.write(echoed, out))
         });
         self.publish_reduced(order, modification.displayed_quantity);
     }
+}
+
+/// Gives `write` those elements of a request's appendage that its answer repeats. Most have none, and need no room for them.
+#[inline]
+fn echoing(appendage: Appendage<'_>, tags: TagSet, write: impl FnOnce(&[u8]) -> usize) -> usize {
+    if appendage.is_empty() {
+        return write(&[]);
+    }
+    write(AppendageBuilder::new().echo(appendage, tags).as_bytes())
 }
 
 // A drop copy is the longest thing sent: a name and an Executed.

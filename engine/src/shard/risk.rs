@@ -71,6 +71,24 @@ pub enum Level {
     Firm,
 }
 
+/// Whether nothing limits single orders; the rate of messages is not among it.
+#[inline]
+pub fn is_unlimited(limits: &RiskConfig) -> bool {
+    let RiskConfig {
+        max_order_quantity,
+        max_order_notional,
+        max_open_orders,
+        max_gross_exposure,
+        max_messages_per_second: _,
+        collar_basis_points,
+    } = *limits;
+    // One comparison for all.
+    u64::from(max_order_quantity | max_open_orders | collar_basis_points)
+        | max_order_notional
+        | max_gross_exposure
+        == 0
+}
+
 /// The reason to reject `order`, if a limit is exceeded. Limits of zero are not checked.
 #[inline]
 pub fn check(

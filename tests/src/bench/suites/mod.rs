@@ -7,6 +7,7 @@ mod flood;
 mod gateway;
 mod journal;
 mod ports;
+mod shard;
 
 use super::Suite;
 
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Suite> {
         feed::suite(),
         flood::suite(),
         journal::suite(),
+        shard::suite(),
         book::suite(),
     ]
 }

@@ -15,25 +15,9 @@ use engine::log::{
     sim::{Crash, Faults},
 };
 
-use netio::random::fresh_seed;
+use netio::random::{Random, fresh_seed};
 
 const SHARD: u32 = 1;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -71,9 +55,9 @@ fn row(random: &mut Random) -> Row {
     let zeros = random.below(3) == 0;
     Row {
         kind: random.below(0xEF) as u8 + 1,
-        timestamp_ns: random.next() >> random.below(64),
+        timestamp_ns: random.next_u64() >> random.below(64),
         payload: (0..length)
-            .map(|_| if zeros && random.below(4) != 0 { 0 } else { random.next() as u8 })
+            .map(|_| if zeros && random.below(4) != 0 { 0 } else { random.next_u64() as u8 })
             .collect(),
     }
 }
@@ -131,7 +115,7 @@ fn live(
 /// Crashes and recovers a few times; panics if anything acknowledged is lost or anything else comes back.
 fn lives(seed: u64, durability: Durability, faults: Faults) {
     println!("PITLANE_SEED={seed} {durability:?}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let storage = SimStorage::new(seed, durability, faults);
     let settings = settings(durability, [8192, 12288, 32768][random.below(3) as usize]);
     let mut rows: Vec<Row> = Vec::new();
@@ -207,7 +191,7 @@ fn a_torn_tail_whose_removal_failed_does_not_come_back_between_records() {
 
 /// A journal of several segments with records of all sizes; closed in order or left as a killed process leaves it.
 fn image(seed: u64, durability: Durability, closed: bool) -> (SimStorage, Vec<Row>) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let storage = SimStorage::new(seed, durability, Faults::default());
     let (_, end) = read_all(&storage).unwrap();
     let mut parts = assemble(storage.clone(), SHARD, end, settings(durability, 8192)).unwrap();
@@ -492,7 +476,7 @@ fn misdirected_writes_and_rot_are_refused_or_harmless_but_never_believed() {
     for seed in seeds(800) {
         println!("PITLANE_SEED={seed}");
         let faults = Faults { misdirected_write: 30_000, bit_rot: 400_000, ..Faults::default() };
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let storage = SimStorage::new(seed, Durability::Disk, faults);
         let mut rows = Vec::new();
         // Where power fails too, rot can hit the group whose mark was not yet on the disk, which no one can tell from a torn write.

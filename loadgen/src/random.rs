@@ -1,13 +1,11 @@
 //! How the draws of an order flow come from its seed. The generator itself is `netio`'s.
 
 pub use netio::random::Random;
-use netio::random::splitmix64;
+use netio::random::mixed;
 
 /// An independent generator for part `stream` of a run: neighbouring streams share nothing.
 pub fn stream(seed: u64, stream: u64) -> Random {
-    let mut mixer = seed;
-    let mixed = splitmix64(&mut mixer) ^ stream;
-    Random::new(mixed)
+    Random::new(mixed(seed) ^ stream)
 }
 
 /// Uniform in the open interval (0, 1): safe to take the logarithm of.

@@ -1,6 +1,7 @@
 //! Argon2 hashes of passwords: made for the configuration, checked at a login. Not when and for whom: that is `verify`.
 
-use argon2::password_hash::{Output, PasswordHasher, SaltString};
+use argon2::PasswordHasher;
+use argon2::password_hash::phc::Output;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use wire::soupbintcp::canonical;
 
@@ -8,8 +9,6 @@ use wire::soupbintcp::canonical;
 pub const MAX_MEMORY_KIB: u32 = 256 << 10;
 /// A hash of less work than this (KiB times passes) is checked again sooner than its result is remembered.
 const COSTLY_KIB: u64 = 4096;
-/// Bytes that a PHC string's salt may have.
-const SALT_MAX: usize = 64;
 
 /// Checks passwords, and keeps the memory that takes from one time to the next: what a hash touches is not given back to the
 /// system and fetched again, which would make every thread of the process wait for its address space.
@@ -36,14 +35,13 @@ impl Checker {
             self.memory.resize(blocks, Block::default());
         }
         let version = parsed.version.map(Version::try_from).transpose()?.unwrap_or_default();
-        let hasher = Argon2::new(Algorithm::try_from(parsed.algorithm)?, version, params);
-        let mut salt_bytes = [0; SALT_MAX];
-        let salt = salt.decode_b64(&mut salt_bytes)?;
+        let hasher = Argon2::new(Algorithm::try_from(parsed.algorithm.as_str())?, version, params);
         let password = canonical(*password);
         let memory = &mut self.memory[..blocks];
-        let found = Output::init_with(expected.len(), |out| {
-            Ok(hasher.hash_password_into_with_memory(password.trim_ascii_end(), salt, out, memory)?)
-        })?;
+        let mut bytes = [0; Output::MAX_LENGTH];
+        let out = &mut bytes[..expected.len()];
+        hasher.hash_password_into_with_memory(password.trim_ascii_end(), &salt, out, memory)?;
+        let found = Output::new(out)?;
         // Compares in constant time.
         Ok(found == expected)
     }
@@ -54,15 +52,18 @@ impl Checker {
     }
 }
 
+fn parameters(hash: &str) -> argon2::password_hash::Result<Params> {
+    Params::try_from(&PasswordHash::new(hash)?)
+}
+
 /// Whether a check of this hash is dear enough for its result to be remembered.
 pub fn is_costly(hash: &str) -> bool {
-    let params = PasswordHash::new(hash).and_then(|parsed| Params::try_from(&parsed));
-    params.is_ok_and(|params| u64::from(params.m_cost()) * u64::from(params.t_cost()) >= COSTLY_KIB)
+    parameters(hash).is_ok_and(|params| u64::from(params.m_cost()) * u64::from(params.t_cost()) >= COSTLY_KIB)
 }
 
 /// What is wrong with a PHC string, if anything.
 pub fn problem(hash: &str) -> Option<String> {
-    match PasswordHash::new(hash).and_then(|parsed| Params::try_from(&parsed)) {
+    match parameters(hash) {
         Err(cause) => Some(format!("not a PHC string of Argon2 ({cause})")),
         Ok(params) if params.m_cost() > MAX_MEMORY_KIB => {
             Some(format!("{} KiB for one verification; at most {MAX_MEMORY_KIB}", params.m_cost()))
@@ -98,13 +99,15 @@ pub fn hash_password(password: &str, memory_kib: u32, iterations: u32) -> Result
     }
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(HashError::Random)?;
-    let salt = SaltString::encode_b64(&salt).map_err(HashError::Hash)?;
     let params = Params::new(memory_kib, iterations, 1, None)
         .map_err(|cause| HashError::Hash(argon2::password_hash::Error::from(cause)))?;
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     // Case-insensitive and padded on the right, as the protocol compares it.
     let canonical = canonical::<10>(crate::config::padded_bytes(password));
-    Ok(hasher.hash_password(canonical.trim_ascii_end(), &salt).map_err(HashError::Hash)?.to_string())
+    Ok(hasher
+        .hash_password_with_salt(canonical.trim_ascii_end(), &salt)
+        .map_err(HashError::Hash)?
+        .to_string())
 }
 
 #[cfg(test)]
@@ -130,9 +133,8 @@ mod tests {
     fn a_hash_of_other_parameters_is_checked_by_its_own() {
         use argon2::PasswordVerifier;
         let params = Params::new(64, 2, 2, Some(24)).unwrap();
-        let salt = SaltString::encode_b64(b"some salt of its own").unwrap();
         let hasher = Argon2::new(Algorithm::Argon2i, Version::V0x10, params);
-        let hash = hasher.hash_password(b"secret7", &salt).unwrap().to_string();
+        let hash = hasher.hash_password_with_salt(b"secret7", b"some salt of its own").unwrap().to_string();
         assert!(Argon2::default().verify_password(b"secret7", &PasswordHash::new(&hash).unwrap()).is_ok());
         assert!(Checker::default().is_correct(&hash, &padded_bytes("Secret7")));
         assert!(!Checker::default().is_correct(&hash, &padded_bytes("Secret8")));

@@ -11,7 +11,7 @@ use crate::log::format::{self, SECTOR};
 use crate::log::sim::{Crash, Faults as DiskFaults, Injected};
 use crate::log::{Durability, SimStorage};
 use netio::Endpoint;
-use netio::random::{Random, splitmix64};
+use netio::random::{Random, mixed};
 use netio::sim::{Faults, PartitionId, SimNetwork};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -422,7 +422,7 @@ impl World {
                 let mut word = [0; 8];
                 word[..chunk.len()].copy_from_slice(chunk);
                 fingerprint ^= u64::from_le_bytes(word);
-                fingerprint = splitmix64(&mut fingerprint);
+                fingerprint = mixed(fingerprint);
             }
         }
         self.report.fingerprint = fingerprint;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, io, ops::Range};
 
+use netio::random::Random;
+
 use super::super::{error::StorageError, format::SECTOR};
 
 /// What ends.
@@ -77,7 +79,7 @@ enum NameChange {
 
 #[derive(Clone, Debug)]
 pub struct Disk {
-    state: u64,
+    random: Random,
     pub faults: Faults,
     pub capacity: Option<u64>,
     pub read_only: bool,
@@ -102,7 +104,7 @@ fn system(action: &'static str, file: &str, kind: io::ErrorKind) -> StorageError
 impl Disk {
     pub fn new(seed: u64, faults: Faults) -> Disk {
         let mut disk = Disk {
-            state: seed,
+            random: Random::new(seed),
             faults,
             capacity: None,
             read_only: false,
@@ -116,22 +118,17 @@ impl Disk {
             budget: None,
             dead: false,
         };
-        disk.boot_id = disk.random() | 1;
+        disk.boot_id = disk.draw() | 1;
         disk
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, any seed is a good one.
-    pub fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    pub fn draw(&mut self) -> u64 {
+        self.random.next_u64()
     }
 
     /// In `0..bound`; 0 for an empty range.
     fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.random()) * u128::from(bound)) >> 64) as u64
+        self.random.below(bound)
     }
 
     fn chance(&mut self, per_million: u32) -> bool {
@@ -382,7 +379,7 @@ impl Disk {
     }
 
     fn lose_power(&mut self) {
-        self.boot_id = self.random() | 1;
+        self.boot_id = self.draw() | 1;
         let changes = std::mem::take(&mut self.name_changes);
         let kept = self.below(changes.len() as u64 + 1) as usize;
         for change in &changes[..kept] {

@@ -294,7 +294,7 @@ impl Storage for SimStorage {
     }
 
     fn fresh_id(&self) -> u64 {
-        self.disk().random()
+        self.disk().draw()
     }
 
     fn describe(&self, file: &str) -> String {

@@ -55,7 +55,16 @@ impl Client {
     pub fn connect_from(local: IpAddr, engine: SocketAddr) -> io::Result<Client> {
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(engine)?;
-        Ok(Client {
+        Ok(Client::of(socket))
+    }
+
+    /// A program that has been started again at the same address: it knows nothing of the session.
+    pub fn restarted(self) -> Client {
+        Client::of(self.socket)
+    }
+
+    fn of(socket: UdpSocket) -> Client {
+        Client {
             socket,
             downstream: [0; 10],
             upstream: [0; 10],
@@ -64,7 +73,7 @@ impl Client {
             acknowledged: 1,
             answers_challenges: true,
             ready: VecDeque::new(),
-        })
+        }
     }
 
     /// A logged-in client: account number `account` from 1, from the first message of its session.

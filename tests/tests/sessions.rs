@@ -61,6 +61,25 @@ fn a_repeated_login_gets_the_same_answer() {
     client.enter_accepted(1, b'B', 1, PRICE).expect("accepted");
 }
 
+/// Its login has the very bytes of the one before, whose session nobody has ended.
+#[test]
+fn a_client_started_again_at_the_same_address_begins_anew() {
+    let engine = start(Settings::default());
+    let mut client = Client::connect(engine.address()).expect("a socket");
+    client.login("C00001", PASSWORD, 0).expect("a session");
+    client.enter_accepted(1, b'B', 1, PRICE).expect("accepted");
+    let next = client.next_downstream;
+    // What the engine cannot take yet must not come behind what the next program says.
+    client.next_upstream += 1;
+    client.send(&[&enter(9, b'B', 1, PRICE)]).expect("sent");
+
+    let mut client = client.restarted();
+    let accepted = client.login("C00001", PASSWORD, 0).expect("a session");
+    assert_eq!(accepted.sequence, next, "0 asks for what is yet to come");
+    client.enter_accepted(2, b'B', 1, PRICE).expect("accepted");
+    assert_eq!(client.next_user_ref_num().expect("an answer"), 3, "order 9 was entered");
+}
+
 #[test]
 fn a_relogin_from_another_address_replays_and_moves_the_binding() {
     let engine = start(Settings::default());

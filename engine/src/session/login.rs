@@ -94,7 +94,8 @@ impl Reception {
             && let Some(binding) = desk.binding(id).copied().filter(|found| found.fingerprint == fingerprint)
         {
             self.counters.logins_repeated += 1;
-            self.accept(origin, id, binding.accepted, core);
+            let accepted = self.repeated(id, binding, request, core);
+            self.accept(origin, id, accepted, core);
             return Taken::Yes;
         }
         if desk.waiting.has(fingerprint) {
@@ -106,6 +107,30 @@ impl Reception {
         let source = Source::new(source);
         let login = Login { origin, drop_copy, request: *request, account, proof, source, fingerprint };
         self.ask(login, now, core)
+    }
+
+    /// The answer to a login like the one before. A client that has shown that it has the answer does not ask again: this may be a
+    /// program that was started in its place. What the former one sent ahead is not the new one's, and "most recent" is now.
+    fn repeated<L: Log>(
+        &mut self,
+        id: SessionId,
+        binding: Binding,
+        request: &LoginRequest,
+        core: &mut Core<L>,
+    ) -> LoginAccepted {
+        let session = &mut core.sessions[id];
+        if session.upstream.heard_ns <= binding.heard_ns {
+            return binding.accepted;
+        }
+        let next_upstream = session.upstream.receive.next();
+        session.upstream.receive.clear(&mut self.pool);
+        core.sessions.restart_upstream(id, next_upstream);
+        let mut accepted = binding.accepted;
+        if request.requested_sequence == 0 {
+            accepted.sequence = core.sessions[id].downstream.stream.next();
+            self.login.set_binding(id, Binding { accepted, lsn: core.last, ..binding });
+        }
+        accepted
     }
 
     /// Has the password checked, or asks for a better proof, or turns the login away.

@@ -23,7 +23,7 @@ const PAUSE_SLEEP: Duration = Duration::from_micros(200);
 /// How a thread waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IdleStrategy {
-    /// Never gives the core away: lowest latency, needs a core of its own.
+    /// Never gives the core away but to whom it waits for ([`Idle::give_way`]): lowest latency, needs a core of its own.
     Spin,
     /// Spins for a while, then lets other threads run between polls: for fewer cores than threads.
     #[default]
@@ -73,11 +73,13 @@ impl FromStr for IdleStrategy {
 pub struct Idle {
     strategy: IdleStrategy,
     empty_rounds: u32,
+    /// The next wait lets another thread have the core, if there is one that wants it.
+    gives_way: bool,
 }
 
 impl Idle {
     pub fn new(strategy: IdleStrategy) -> Self {
-        Idle { strategy, empty_rounds: 0 }
+        Idle { strategy, empty_rounds: 0, gives_way: false }
     }
 
     pub fn strategy(&self) -> IdleStrategy {
@@ -113,12 +115,11 @@ impl Idle {
         Ok(())
     }
 
-    /// The round was empty, and what its owner waits for is another thread, who may need this core: under `yield` it gets it at once.
+    /// The round was empty, and what its owner waits for is another thread, who may need this core: it gets it with the next
+    /// [`Idle::wait`], under `spin` too. Where nobody else wants the core that is a system call of some 200 ns, and no sleep.
     #[inline]
     pub fn give_way(&mut self) {
-        if self.strategy == IdleStrategy::Yield {
-            self.empty_rounds = EMPTY_POLLS_BEFORE_GIVING_WAY;
-        }
+        self.gives_way = self.strategy != IdleStrategy::Park;
     }
 
     /// As [`Idle::wait`], for a thread that polls rings and has no port: under `park` it sleeps for a fixed moment.
@@ -138,7 +139,8 @@ impl Idle {
     #[inline]
     fn spin_or_yield(&mut self) {
         // No PAUSE between polls: since Skylake it takes 140 cycles, in which a datagram would wait.
-        if self.strategy == IdleStrategy::Yield && self.has_waited() {
+        let gives_way = std::mem::take(&mut self.gives_way);
+        if gives_way || self.strategy == IdleStrategy::Yield && self.has_waited() {
             std::thread::yield_now();
         } else {
             self.empty_rounds = self.empty_rounds.saturating_add(1);
@@ -207,6 +209,23 @@ mod tests {
         idle.busy();
         idle.wait(&mut port, Duration::from_secs(1)).unwrap();
         assert_eq!(port.waits.len(), 2, "work resets the count");
+    }
+
+    #[test]
+    fn spin_gives_the_core_away_once_for_each_time_its_owner_waits_for_another_thread() {
+        let mut port = SilentPort::default();
+        for strategy in [IdleStrategy::Spin, IdleStrategy::Yield] {
+            let mut idle = Idle::new(strategy);
+            idle.give_way();
+            idle.wait(&mut port, Duration::from_secs(1)).unwrap();
+            assert_eq!(idle.empty_rounds, 0, "it yielded instead of counting an empty round");
+            idle.wait(&mut port, Duration::from_secs(1)).unwrap();
+            assert_eq!(idle.empty_rounds, 1, "and polls again");
+        }
+        let mut idle = Idle::new(IdleStrategy::Park);
+        idle.give_way();
+        idle.wait(&mut port, Duration::from_secs(1)).unwrap();
+        assert_eq!(idle.empty_rounds, 1, "a sleep would be long: a wait for the disk is short");
     }
 
     #[test]

@@ -56,7 +56,11 @@ impl Machine {
     pub fn engine_with(&self, settings: Settings) -> anyhow::Result<Engine> {
         // With `disk` the thread that syncs shares the engine's core, the generator having the other one.
         let idle = if settings.durability == "disk" { "yield" } else { "spin" };
-        let settings = Settings { cores: vec![self.engine_core], idle, ..settings };
+        self.engine_as_set(Settings { cores: vec![self.engine_core], idle, ..settings })
+    }
+
+    /// The engine with these settings and no other, all its threads on its core.
+    pub fn engine_as_set(&self, settings: Settings) -> anyhow::Result<Engine> {
         let command = pinned(&self.pair.engine, self.engine_core, &self.engine);
         Ok(Engine::start_as(command, Some(self.pair.engine.clone()), settings)?)
     }

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bench::machine::{CORES, Machine, number};
@@ -51,6 +52,25 @@ const FIGURES: &[Figure] = &[
         about: "the same with the orders equally spaced: nearly 500,000 datagrams/s beside the disk on the engine's core",
     },
     Figure {
+        name: "journal.disk_one_core_p50_vs_fdatasync",
+        unit: "ratio",
+        budget: Some(AtMost(2.0)),
+        about: "`disk`, one order in flight, all threads of the engine on one core, settings as they come: median answer time over that fdatasync",
+    },
+    Figure {
+        name: "journal.disk_one_core_spin_p50_vs_fdatasync",
+        unit: "ratio",
+        budget: None,
+        about: "the same with `idle = \"spin\"`",
+    },
+    Figure {
+        name: "journal.neighbour_p99_9",
+        unit: "ratio",
+        budget: Some(AtMost(1.2)),
+        about: "`process` at 100,000 orders/s, open loop: p99.9 of the answer time beside a neighbour that writes and syncs as fast as the \
+                disk takes it, over the same without",
+    },
+    Figure {
         name: "journal.fdatasync_p50_us",
         unit: "us",
         budget: None,
@@ -78,6 +98,15 @@ const BATCHED: &[&str] = &["--clients", "1", "--window", "1024", "--per-datagram
 const DEEP: &[&str] = &["--clients", "8", "--window", "1000", "--per-datagram", "28"];
 const SPACED: &[&str] = &["--clients", "8", "--rate", DISK_RATE];
 const BURSTS: &[&str] = &["--clients", "8", "--rate", DISK_RATE, "--per-datagram", "28", "--burst", "28"];
+const ONE_IN_FLIGHT: &[&str] = &["--clients", "1", "--window", "1"];
+const MODERATE: &[&str] = &["--clients", "8", "--rate", "100000"];
+/// Long enough for several rounds of the neighbour through its file.
+const NEIGHBOUR_SECONDS: u32 = 6;
+/// How the engine waits when its threads share a core; none: as it comes.
+const ONE_CORE: [(&str, Option<&str>); 2] = [
+    ("journal.disk_one_core_p50_vs_fdatasync", None),
+    ("journal.disk_one_core_spin_p50_vs_fdatasync", Some("spin")),
+];
 /// Medians over a bare fdatasync.
 const LATENCIES: [(&str, &[&str]); 2] =
     [("journal.disk_p50_vs_fdatasync", BURSTS), ("journal.disk_p50_vs_fdatasync_one_by_one", SPACED)];
@@ -100,24 +129,11 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
             let rate = rate(&machine, "disk", &folder, DEEP)?;
             samples.entry("journal.disk_orders_per_second").or_default().push(rate);
         }
-        for (name, load) in LATENCIES {
-            if !context.wants(name) && !context.wants("journal.fdatasync_p50_us") {
-                continue;
-            }
-            // A thread that waits for the disk on another core than the disk's interrupts is woken through that core.
-            let mut bare = f64::INFINITY;
-            for core in CORES {
-                let p50 = fdatasync_p50_ns(&folder, core)?;
-                if p50 < bare {
-                    (bare, machine.engine_core) = (p50, core);
-                }
-            }
-            samples.entry("journal.fdatasync_p50_us").or_default().push(bare / 1000.0);
-            let engine = machine.engine_with(settings(&machine, "disk", fresh(&folder)?))?;
-            let p50 = number(&machine.load("xdp", SECONDS, load)?, &["latency_ns", "median"])?;
-            drop(engine);
-            machine.engine_core = CORES[0];
-            samples.entry(name).or_default().push(p50 / bare);
+        latencies(context, &mut machine, &folder, &mut samples)?;
+        one_core(context, &mut machine, &folder, &mut samples)?;
+        if context.wants("journal.neighbour_p99_9") {
+            let ratio = beside_a_neighbour(&machine, &folder)?;
+            samples.entry("journal.neighbour_p99_9").or_default().push(ratio);
         }
     }
     if context.wants("recovery.records_per_second") {
@@ -136,6 +152,101 @@ fn run(context: &Context<'_>) -> anyhow::Result<Samples> {
         std::fs::remove_dir_all(&folder)?;
     }
     Ok(samples)
+}
+
+fn latencies(
+    context: &Context<'_>,
+    machine: &mut Machine,
+    folder: &Path,
+    samples: &mut Samples,
+) -> anyhow::Result<()> {
+    for (name, load) in LATENCIES {
+        if !context.wants(name) && !context.wants("journal.fdatasync_p50_us") {
+            continue;
+        }
+        let bare = move_beside_the_disk(machine, folder)?;
+        samples.entry("journal.fdatasync_p50_us").or_default().push(bare / 1000.0);
+        let engine = machine.engine_with(settings(machine, "disk", fresh(folder)?))?;
+        let p50 = number(&machine.load("xdp", SECONDS, load)?, &["latency_ns", "median"])?;
+        drop(engine);
+        machine.engine_core = CORES[0];
+        samples.entry(name).or_default().push(p50 / bare);
+    }
+    Ok(())
+}
+
+fn one_core(
+    context: &Context<'_>,
+    machine: &mut Machine,
+    folder: &Path,
+    samples: &mut Samples,
+) -> anyhow::Result<()> {
+    for (name, idle) in ONE_CORE {
+        if !context.wants(name) {
+            continue;
+        }
+        let bare = move_beside_the_disk(machine, folder)?;
+        let settings = settings(machine, "disk", fresh(folder)?);
+        let settings = Settings { idle: idle.unwrap_or(settings.idle), ..settings };
+        let engine = machine.engine_as_set(settings)?;
+        let p50 = number(&machine.load("xdp", SECONDS, ONE_IN_FLIGHT)?, &["latency_ns", "median"])?;
+        drop(engine);
+        machine.engine_core = CORES[0];
+        samples.entry(name).or_default().push(p50 / bare);
+    }
+    Ok(())
+}
+
+/// Moves the engine to the core on which a bare fdatasync is faster, and returns its median there: a thread that waits for the disk on
+/// another core than the disk's interrupts is woken through that core.
+fn move_beside_the_disk(machine: &mut Machine, folder: &Path) -> anyhow::Result<f64> {
+    let mut bare = f64::INFINITY;
+    for core in CORES {
+        let p50 = fdatasync_p50_ns(folder, core)?;
+        if p50 < bare {
+            (bare, machine.engine_core) = (p50, core);
+        }
+    }
+    Ok(bare)
+}
+
+/// The neighbour's share of the processor is taken from the generator's core: the engine has its own.
+fn beside_a_neighbour(machine: &Machine, folder: &Path) -> anyhow::Result<f64> {
+    let p99_9 = || -> anyhow::Result<f64> {
+        let _engine = machine.engine_with(settings(machine, "process", fresh(folder)?))?;
+        number(&machine.load("xdp", NEIGHBOUR_SECONDS, MODERATE)?, &["latency_ns", "p99_9"])
+    };
+    let alone = p99_9()?;
+    let stop = AtomicBool::new(false);
+    let core = CORES[0] + CORES[1] - machine.engine_core;
+    let beside = std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| saturate_disk(&folder.with_extension("neighbour"), core, &stop));
+        let beside = p99_9();
+        stop.store(true, Ordering::Relaxed);
+        let ended = neighbour.join().map_err(|_| anyhow::anyhow!("the neighbour panicked"))?;
+        ended.and(beside)
+    })?;
+    Ok(beside / alone)
+}
+
+/// Writes a file over and over and syncs it, until told to stop: the disk always has something to write back.
+fn saturate_disk(path: &Path, core: usize, stop: &AtomicBool) -> anyhow::Result<()> {
+    const WRITE: usize = 1 << 20;
+    const WRITES_PER_SYNC: u64 = 8;
+    const FILE_WRITES: u64 = 256;
+    pin(core)?;
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    let bytes = vec![0x5a; WRITE];
+    for index in (0..FILE_WRITES).cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        file.write_all_at(&bytes, index * WRITE as u64)?;
+        if index % WRITES_PER_SYNC == WRITES_PER_SYNC - 1 {
+            file.sync_data()?;
+        }
+    }
+    Ok(std::fs::remove_file(path)?)
 }
 
 fn settings(machine: &Machine, durability: &'static str, journal: PathBuf) -> Settings {

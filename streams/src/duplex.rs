@@ -47,6 +47,10 @@ impl Duplex {
     /// Whether acknowledgements ride with messages from now on. A new login starts without.
     pub fn set_rides(&mut self, rides: bool) {
         self.rides = rides;
+        self.send.set_peer_waits_to_ride(rides);
+        if !rides {
+            self.receive.set_waits_to_ride(false);
+        }
     }
 
     /// Whether they do.
@@ -69,7 +73,10 @@ impl Duplex {
                 let blocks = &payload[HEADER_LENGTH..];
                 let received = self.receive.on_datagram(&header, blocks, now_ns, pool, deliver);
                 if let Some(acknowledged) = self.receive.take_rider() {
-                    self.rides = true;
+                    if !std::mem::replace(&mut self.rides, true) {
+                        // The peer knows, and waits.
+                        self.receive.set_waits_to_ride(true);
+                    }
                     self.on_ack(acknowledged, now_ns);
                 }
                 Event::Received(received)

@@ -4,7 +4,7 @@ use wire::moldudp64::{END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 use super::parking::{Insert, Parked, ParkingPool};
 use super::rtt::RoundTrip;
-use super::run::{RIDER_LENGTH, Run};
+use super::run::{RIDER_LENGTH, RIDING_ACK_DELAY_NS, Run};
 use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 
 /// Holes asked for in one round. What is lost beyond them is asked for when these are filled.
@@ -113,6 +113,7 @@ pub struct ReceiveStream {
     acked: u64,
     ack_due: bool,
     ack_at: u64,
+    ack_delay_ns: u64,
     /// No acknowledgement rides before this, unless much has come since the last.
     ride_at: u64,
     /// Holes from here on have not been asked for yet; when to ask.
@@ -147,6 +148,7 @@ impl ReceiveStream {
             acked: next,
             ack_due: false,
             ack_at: u64::MAX,
+            ack_delay_ns: config.ack_delay_ns,
             ride_at: 0,
             requested_to: next,
             fresh_at: u64::MAX,
@@ -290,7 +292,7 @@ impl ReceiveStream {
         if self.next - self.acked >= self.config.ack_every_messages {
             self.ack_due = true;
         } else if self.ack_at == u64::MAX {
-            self.ack_at = now_ns.saturating_add(self.config.ack_delay_ns);
+            self.ack_at = now_ns.saturating_add(self.ack_delay_ns);
         }
         if self.retry_at != u64::MAX || self.fresh_at != u64::MAX {
             self.retry_ns = self.answer_ns;
@@ -384,6 +386,11 @@ impl ReceiveStream {
     fn malformed(&mut self) -> Received {
         self.statistics.malformed += 1;
         Received::Malformed
+    }
+
+    /// Whether acknowledgements wait for a message to ride behind, which the peer must know.
+    pub fn set_waits_to_ride(&mut self, waits: bool) {
+        self.ack_delay_ns = if waits { RIDING_ACK_DELAY_NS } else { self.config.ack_delay_ns };
     }
 
     /// Acknowledges with the next [`ReceiveStream::pack`], for instance before closing.

@@ -14,6 +14,7 @@ use wire::moldudp64::{BLOCK_HEADER_LENGTH, END_OF_SESSION, HEADER_LENGTH, HEARTB
 
 use super::ring::BlockRing;
 use super::rtt::RoundTrip;
+use super::run::RIDING_ACK_DELAY_NS;
 use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 
 /// Ranges that may wait for retransmission at once. A receiver asks for several holes in one round; more are asked for again.
@@ -158,6 +159,8 @@ pub struct SendStream {
     silent_since: u64,
     probe_at: u64,
     probe_timeout_ns: u64,
+    /// How long the peer may wait before it acknowledges.
+    ack_delay_ns: u64,
     /// The round trip as measured, and what is being timed: the sequence that ends it, and when it began. Nothing that was sent
     /// twice is timed, as its acknowledgement may be the first one's.
     round_trip: RoundTrip,
@@ -191,6 +194,7 @@ impl SendStream {
             silent_since: now_ns,
             probe_at: u64::MAX,
             probe_timeout_ns: config.probe_timeout_ns_initial,
+            ack_delay_ns: 0,
             round_trip: RoundTrip::default(),
             timed: None,
             retransmit: [Range::default(); RETRANSMIT_RANGES],
@@ -333,7 +337,18 @@ impl SendStream {
     fn timeout_ns(&self) -> u64 {
         let SendConfig { probe_timeout_ns_initial, probe_delay_ns, probe_timeout_ns_max, .. } = self.config;
         let timeout_ns = self.round_trip.timeout_ns(probe_delay_ns).unwrap_or(probe_timeout_ns_initial);
-        timeout_ns.min(probe_timeout_ns_max)
+        timeout_ns.saturating_add(self.ack_delay_ns).min(probe_timeout_ns_max)
+    }
+
+    /// Whether the peer's acknowledgements wait for a message to ride behind.
+    pub fn set_peer_waits_to_ride(&mut self, waits: bool) {
+        self.ack_delay_ns = if waits { RIDING_ACK_DELAY_NS } else { 0 };
+        self.probe_timeout_ns = self.timeout_ns();
+    }
+
+    /// The peer probes, so something was lost: it is told at once how far this stream is, in case that was.
+    pub fn on_probe(&mut self) {
+        self.heartbeat_due |= self.acked < self.sent;
     }
 
     /// The round trip as acknowledgements show it; the other stream of the session takes the same way.

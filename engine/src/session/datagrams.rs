@@ -80,7 +80,11 @@ impl Reception {
         let receive = &mut core.sessions[id].upstream.receive;
         match receive.take(header, blocks, now.monotonic_ns, &mut self.pool) {
             Ok(run) => core.messages(id, &run, now.timestamp_ns),
-            Err(Received::Delivered(_) | Received::Heartbeat | Received::Ended) => return true,
+            Err(Received::Heartbeat) => {
+                core.sessions[id].downstream.stream.on_probe();
+                return true;
+            }
+            Err(Received::Delivered(_) | Received::Ended) => return true,
             Err(Received::Duplicate) => {
                 self.counters.duplicate += 1;
                 return true;
@@ -111,6 +115,12 @@ impl Reception {
 }
 
 impl Session {
+    /// Whether acknowledgements ride behind messages, both ways, and wait for one to ride behind.
+    pub(super) fn set_rides(&mut self, rides: bool) {
+        self.rides = rides;
+        self.downstream.stream.set_peer_waits_to_ride(rides);
+    }
+
     /// The client has everything below this sequence. How long that took is how long answers to requests take as well.
     #[inline]
     fn on_ack(&mut self, sequence: u64, now: Now) {

@@ -121,7 +121,7 @@ impl Sessions {
             self.bound += 1;
         }
         self[session].route = route;
-        self[session].rides = false;
+        self[session].set_rides(false);
     }
 
     /// The client of this session, who is bound to this address, understands acknowledgements behind messages.
@@ -130,7 +130,7 @@ impl Sessions {
             && matches!(self[id].route, Route::Datagrams(bound) if bound.remote == peer.remote)
             && self[id].downstream.name() == name
         {
-            self[id].rides = true;
+            self[id].set_rides(true);
         }
     }
 

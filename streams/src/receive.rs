@@ -355,6 +355,11 @@ impl ReceiveStream {
         }
     }
 
+    /// The owner has dropped messages below `end` unseen: what is missing is asked for.
+    pub fn on_dropped(&mut self, end: u64, now_ns: u64) {
+        self.learn_of(end.min(self.next.saturating_add(self.config.window_messages)), now_ns);
+    }
+
     /// Messages below `highest` exist: if some are missing that were not asked for, the grace period starts.
     fn learn_of(&mut self, highest: u64, now_ns: u64) {
         if highest > self.highest {

@@ -72,6 +72,15 @@ impl BlockRing {
         free >= BLOCK_HEADER_LENGTH + length && self.next - self.first < self.positions.len() as u64
     }
 
+    /// Bytes of the messages from `from` on, which must be retained.
+    pub(super) fn bytes_from(&self, from: u64) -> u32 {
+        self.next_position.wrapping_sub(self.position(from))
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Drops the oldest message.
     pub(super) fn evict(&mut self) {
         if self.first < self.next {

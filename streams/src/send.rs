@@ -20,6 +20,9 @@ use super::{NANOSECONDS_PER_SECOND, SessionName, WINDOW_MESSAGES};
 /// Ranges that may wait for retransmission at once. A receiver asks for several holes in one round; more are asked for again.
 const RETRANSMIT_RANGES: usize = 8;
 
+/// Unacknowledged messages that no ring is too small for: it is not looked at before.
+const NEVER_CROWDED: u64 = 32;
+
 /// What happens when the ring is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
@@ -154,6 +157,8 @@ pub struct SendStream {
     ring: BlockRing,
     sent: u64,
     acked: u64,
+    /// Where the stream stood when the peer last asked to have it again: what was before counts for nothing in `is_crowded`.
+    resumed_at: u64,
     ended: bool,
     heartbeat_due: bool,
     silent_since: u64,
@@ -189,6 +194,7 @@ impl SendStream {
             ring: BlockRing::new(config.ring_bytes, config.ring_messages, config.message_bytes_max, next),
             sent: next,
             acked: next,
+            resumed_at: next,
             ended: false,
             heartbeat_due: false,
             silent_since: now_ns,
@@ -238,6 +244,19 @@ impl SendStream {
     /// Messages pushed that the peer has not acknowledged.
     pub fn unacknowledged(&self) -> u64 {
         self.ring.next() - self.acked
+    }
+
+    /// Whether so much is unacknowledged that more would soon overwrite it: three quarters of the ring. Whoever sends what has to be
+    /// answered is then not to be heard, or the answers are lost.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        let from = self.acked.max(self.resumed_at);
+        self.ring.next() - from > NEVER_CROWDED && self.is_ring_crowded(from)
+    }
+
+    #[cold]
+    fn is_ring_crowded(&self, from: u64) -> bool {
+        from < self.ring.first() || self.ring.bytes_from(from) > self.ring.capacity() / 4 * 3
     }
 
     pub fn statistics(&self) -> &SendStatistics {
@@ -302,6 +321,7 @@ impl SendStream {
         }
         self.sent = sequence;
         self.acked = sequence;
+        self.resumed_at = next;
         self.retransmit_count = 0;
         self.probe_at = u64::MAX;
         self.probe_timeout_ns = self.timeout_ns();
@@ -324,9 +344,9 @@ impl SendStream {
             {
                 self.round_trip.sample(now_ns.saturating_sub(began));
                 self.timed = None;
-                // Only a sample undoes doubling: what was sent twice says nothing of how long to wait (Karn).
-                self.probe_timeout_ns = self.timeout_ns();
             }
+            // The peer is there: doubling is over, as in QUIC. A probe repeats nothing, so one too early makes no storm.
+            self.probe_timeout_ns = self.timeout_ns();
             self.probe_at =
                 if self.acked < self.sent { now_ns.saturating_add(self.probe_timeout_ns) } else { u64::MAX };
         }

@@ -66,6 +66,7 @@ const REFUSED: &[(&str, Reading)] = &[
     ("foreign_source", |r| r.ingress.foreign_source),
     ("malformed", |r| r.ingress.malformed),
     ("far_ahead", |r| r.ingress.far_ahead),
+    ("held_back", |r| r.ingress.held_back),
     ("duplicate", |r| r.ingress.duplicate),
     ("parking_full", |r| r.ingress.parking_full),
     ("control_malformed", |r| r.ingress.control_malformed),

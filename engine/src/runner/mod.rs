@@ -64,6 +64,8 @@ pub struct Runner<P: Port, L: Log> {
     next_timer_ns: u64,
     /// Under load, when to look at timers and logins next.
     next_attention_ns: u64,
+    /// The port had no room for all that sessions have to say: what arrives stays in its queue until it has.
+    is_full: bool,
     /// Present when the feed is on: the stream is in the sessions.
     publisher: Option<Publisher>,
 }
@@ -113,6 +115,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             next_report_ns: 0,
             next_timer_ns: TIMER_INTERVAL_NS,
             next_attention_ns: 0,
+            is_full: false,
             publisher: None,
         }
     }
@@ -161,7 +164,7 @@ impl<P: Port, L: Log> Runner<P, L> {
         self.turn_at(received, now)
     }
 
-    /// First half of a round: the next batch, whose length it returns, unless too many replies wait for the disk.
+    /// First half of a round: the next batch, whose length it returns, unless too many replies wait for the disk or the port.
     #[inline]
     pub fn receive(&mut self) -> Result<usize, PortError> {
         if self.has_room() { self.idle.poll(&mut self.port) } else { Ok(0) }
@@ -189,14 +192,15 @@ impl<P: Port, L: Log> Runner<P, L> {
         }
         self.release();
         self.send(now)?;
+        busy |= self.is_full;
         busy |= self.send_feed(now)?;
         Ok(busy)
     }
 
-    /// Whether another batch of replies can wait for the disk.
+    /// Whether another batch of replies can wait.
     #[inline]
     fn has_room(&self) -> bool {
-        self.release.has_room(netio::RX_BATCH * 4)
+        !self.is_full && self.release.has_room(netio::RX_BATCH * 4)
     }
 
     /// What is not an order: logins, timers, reports.
@@ -301,6 +305,7 @@ impl<P: Port, L: Log> Runner<P, L> {
     #[inline]
     fn send(&mut self, now: Now) -> Result<(), RunError> {
         self.reception.send_replies(now, &self.release, &mut self.core.sessions, &mut self.port);
+        self.is_full = false;
         while let Some(session) = self.core.sessions.unmark() {
             let mut sent = self.reception.send(session, now, &mut self.core, &mut self.port);
             if !sent {
@@ -310,6 +315,7 @@ impl<P: Port, L: Log> Runner<P, L> {
             }
             if !sent {
                 self.core.sessions.mark_first(session);
+                self.is_full = true;
                 break;
             }
             self.schedule(session);

@@ -20,6 +20,8 @@ pub struct IngressCounters {
     pub parked: u64,
     /// Early, and no buffer was free to keep it.
     pub parking_full: u64,
+    /// Of a session so many of whose answers are unacknowledged that more would overwrite them.
+    pub held_back: u64,
     /// A control datagram that is not one SoupBinTCP packet a client may send.
     pub control_malformed: u64,
     pub logins: u64,

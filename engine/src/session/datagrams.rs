@@ -7,8 +7,8 @@ use crate::history::replica::ReplayedMessages;
 use crate::inputs::SessionId;
 use crate::log::writer::Log;
 use netio::{Peer, Port};
-use streams::{Kind, ParkingPool, RIDER_LENGTH, Received, RequestOutcome, classify};
-use wire::moldudp64::{CONTROL_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
+use streams::{Kind, ParkingPool, RIDER_LENGTH, Received, RequestOutcome, Run, classify};
+use wire::moldudp64::{CONTROL_SESSION, END_OF_SESSION, HEADER_LENGTH, HEARTBEAT, Header};
 
 impl Reception {
     /// Takes one datagram; whatever it leads to is in the core when this returns.
@@ -37,6 +37,9 @@ impl Reception {
         let kind =
             classify(&header, payload.len(), session.downstream.name(), session.upstream.receive.session());
         let accepted = match kind {
+            Kind::Stream if session.downstream.stream.is_crowded() => {
+                self.on_messages_in_crowd(id, &header, &payload[HEADER_LENGTH..], now, core)
+            }
             Kind::Stream => self.on_messages(id, &header, &payload[HEADER_LENGTH..], now, core),
             Kind::Acknowledgement => {
                 session.on_ack(header.sequence, now);
@@ -114,6 +117,42 @@ impl Reception {
     }
 }
 
+impl Reception {
+    /// The client sends while it does not take its answers: more of them would overwrite those that it has not got. What it
+    /// sends is not taken, and it sends it again; what it says of the answers is heard.
+    #[cold]
+    fn on_messages_in_crowd<L: Log>(
+        &mut self,
+        id: SessionId,
+        header: &Header,
+        blocks: &[u8],
+        now: Now,
+        core: &mut Core<L>,
+    ) -> bool {
+        let session = &mut core.sessions[id];
+        let held_to = session.upstream.held_to.max(header.sequence);
+        if header.count == HEARTBEAT || header.count == END_OF_SESSION {
+            session.upstream.held_to = held_to;
+            session.upstream.receive.request_ack();
+            session.downstream.stream.on_probe();
+            return true;
+        }
+        let Ok((run, rider)) = Run::parse_ridden(header.sequence, header.count, blocks) else {
+            self.counters.malformed += 1;
+            return false;
+        };
+        if let Some(acknowledged) = rider {
+            session.on_ack(acknowledged, now);
+        }
+        if session.downstream.stream.is_crowded() {
+            session.upstream.held_to = held_to.max(run.end());
+            self.counters.held_back += 1;
+            return true;
+        }
+        self.on_messages(id, header, blocks, now, core)
+    }
+}
+
 impl Session {
     /// Whether acknowledgements ride behind messages, both ways, and wait for one to ride behind.
     pub(super) fn set_rides(&mut self, rides: bool) {
@@ -126,6 +165,10 @@ impl Session {
     fn on_ack(&mut self, sequence: u64, now: Now) {
         self.downstream.stream.on_ack(sequence, now.monotonic_ns);
         self.upstream.receive.set_round_trip(self.downstream.stream.round_trip());
+        if self.upstream.held_to != 0 && !self.downstream.stream.is_crowded() {
+            let held_to = std::mem::take(&mut self.upstream.held_to);
+            self.upstream.receive.on_dropped(held_to, now.monotonic_ns);
+        }
     }
 }
 

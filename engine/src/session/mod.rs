@@ -68,6 +68,8 @@ pub struct Upstream {
     ack_owed: bool,
     /// When to tell the client again that its login was accepted, unless it is heard before; `u64::MAX`: it was.
     greet_at_ns: u64,
+    /// Messages below this were held back: once there is room for their answers they are asked for. 0: none.
+    held_to: u64,
     /// How often its silence was excused by a login that waits.
     postponed: u64,
 }
@@ -91,6 +93,7 @@ impl Upstream {
             noted: next,
             ack_owed: false,
             greet_at_ns: u64::MAX,
+            held_to: 0,
             postponed: 0,
         }
     }

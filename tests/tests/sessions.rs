@@ -227,3 +227,37 @@ fn assert_guesses_are_limited(engine: &Engine, answers_challenges: bool) {
     // One more may come while the test runs.
     assert!((5..=6).contains(&rejected), "{rejected} guesses were answered, 5 a minute are allowed");
 }
+
+/// Without a journal nothing brings back an answer that was overwritten, so none may be.
+#[test]
+fn a_client_that_takes_no_answers_is_held_back_and_keeps_its_session() {
+    let engine = start(Settings::default().with("session", "resend_window_bytes = 8192"));
+    let mut client = Client::open(engine.address(), 1).expect("a session");
+    let orders = 300;
+    for number in 1..=orders {
+        client.send(&[&enter(number, b'B', 1, PRICE)]).expect("sent");
+    }
+    let held = engine.await_metric(&["refused_total", "held_back"], 1.0, PATIENCE).expect("metrics");
+    assert!(held >= 1.0, "all {orders} orders were taken");
+    // It takes its answers after all: none was overwritten, and what was not taken is asked for.
+    let deadline = Instant::now() + PATIENCE;
+    let mut answers = 0;
+    while answers < 50 && Instant::now() < deadline {
+        answers += usize::from(answer_or_request(&mut client));
+    }
+    assert_eq!(answers, 50);
+    assert!(engine.metric(&["replays_total"]).expect("metrics") < 1.0);
+    let taken = client.acknowledged;
+    while client.acknowledged <= taken && Instant::now() < deadline {
+        client.next_upstream = client.acknowledged;
+        let number = u32::try_from(client.acknowledged).expect("few");
+        client.send(&[&enter(number, b'B', 1, PRICE)]).expect("sent");
+        answer_or_request(&mut client);
+    }
+    assert!(client.acknowledged > taken, "nothing is taken any more");
+}
+
+/// Whether an answer came; a request for what the engine lacks is none, and the test's client knows no requests.
+fn answer_or_request(client: &mut Client) -> bool {
+    matches!(client.receive_within(Duration::from_millis(50)), Ok(Some(_)))
+}

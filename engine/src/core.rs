@@ -85,10 +85,22 @@ impl<L: Log> Core<L> {
     /// # Errors
     /// See [`Core::input`].
     pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<String, CoreError> {
-        self.shard.would_obey(input)?;
-        let remark = self.shard.remark(input);
+        let remark = self.would_operate(input)?;
         self.input(input, timestamp_ns)?;
         Ok(remark)
+    }
+
+    /// What [`Core::operate`] would answer, short of the journal's own refusal. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`Core::input`].
+    pub fn would_operate(&self, input: &Input<'_>) -> Result<String, CoreError> {
+        self.shard.would_obey(input)?;
+        if self.failure.is_some() {
+            return Err(CoreError::Stopped);
+        }
+        self.shard.would_apply(input)?;
+        Ok(self.shard.remark(input))
     }
 
     /// Applies an input that is recorded already.

@@ -4,7 +4,7 @@
 use super::{Admin, AdminRequest, ShardHandle};
 use crate::core::CoreError;
 use crate::inputs::Input;
-use crate::inputs::command::{CommandError, Given, SNAPSHOT};
+use crate::inputs::command::{CommandError, DRY_RUN, Given, SNAPSHOT};
 use crate::inputs::{KillScope, SessionId};
 use crate::shard::ApplyError;
 use axum::extract::{Path, Query, State};
@@ -16,6 +16,10 @@ use tokio::sync::oneshot;
 
 /// A shard answers within one turn of its loop; one that does not for this long is not running.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the answer says of a shard.
+const DONE: &str = "done";
+const WOULD_BE_DONE: &str = "would be done";
 
 type Answer = (StatusCode, String);
 
@@ -30,6 +34,8 @@ pub enum OperatorError {
     Query(String),
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error("{DRY_RUN} is {0:?}; expected true or false")]
+    DryRun(String),
     #[error("symbol is {0:?}; expected one that a shard has")]
     UnknownSymbol(String),
     #[error("shard is {found}; expected less than {shards}")]
@@ -93,13 +99,18 @@ async fn carry_out(
     if has_body {
         return Err(OperatorError::Body);
     }
-    let given = Given::new(command, parameters.map_err(OperatorError::Query)?)?;
+    let mut parameters = parameters.map_err(OperatorError::Query)?;
+    let dry_run = take_dry_run(&mut parameters)?;
+    let given = Given::new(command, parameters)?;
     if given.command() == SNAPSHOT.name {
         given.nothing()?;
-        let asked = admin.shards.iter().filter(|shard| shard.ask_snapshot()).count();
-        if asked == 0 {
+        if admin.shards.iter().all(|shard| shard.snapshot.is_none()) {
             return Err(OperatorError::NoJournal);
         }
+        if dry_run {
+            return Ok((StatusCode::OK, "would be asked for: a snapshot of every shard\n".to_owned()));
+        }
+        admin.shards.iter().for_each(ShardHandle::ask_snapshot);
         return Ok((
             StatusCode::ACCEPTED,
             "snapshots asked for; the log says when they are taken\n".to_owned(),
@@ -107,12 +118,27 @@ async fn carry_out(
     }
     let input = given.input()?;
     let concerned = concerned(&admin.shards, &given, &input)?;
-    tracing::info!(%input, shards = ?concerned, "operator command");
+    if !dry_run {
+        tracing::info!(%input, shards = ?concerned, "operator command");
+    }
     let mut outcomes = Vec::with_capacity(concerned.len());
     for shard in concerned {
-        outcomes.push((shard, tell(&admin.shards[shard], input).await));
+        outcomes.push((shard, tell(&admin.shards[shard], input, dry_run).await));
     }
-    Ok(report(&input, &outcomes))
+    Ok(report(&input, &outcomes, if dry_run { WOULD_BE_DONE } else { DONE }))
+}
+
+/// Takes out what is no command's parameter but says that nothing is to be changed.
+fn take_dry_run(parameters: &mut Vec<(String, String)>) -> Result<bool, OperatorError> {
+    let mut dry_run = None;
+    for (_, value) in parameters.extract_if(.., |(name, _)| name == DRY_RUN) {
+        // One that is not understood must never become a command that is carried out.
+        let understood = value.parse().map_err(|_| OperatorError::DryRun(value))?;
+        if dry_run.replace(understood).is_some() {
+            return Err(CommandError::Twice(DRY_RUN.to_owned()).into());
+        }
+    }
+    Ok(dry_run.unwrap_or(false))
 }
 
 /// The shards that the command is for: the one that has the symbol or the session, else all.
@@ -149,10 +175,12 @@ fn session_of(input: &Input<'_>) -> Option<SessionId> {
 }
 
 /// Gives a shard the input and waits for what came of it.
-async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<String, OperatorError> {
+async fn tell(shard: &ShardHandle, input: Input<'static>, dry_run: bool) -> Result<String, OperatorError> {
     let (answer, answered) = oneshot::channel();
-    let pushed =
-        shard.requests.lock().is_ok_and(|mut ring| ring.push(AdminRequest { input, answer }).is_ok());
+    let pushed = shard
+        .requests
+        .lock()
+        .is_ok_and(|mut ring| ring.push(AdminRequest { input, dry_run, answer }).is_ok());
     if !pushed {
         return Err(OperatorError::Busy);
     }
@@ -163,7 +191,11 @@ async fn tell(shard: &ShardHandle, input: Input<'static>) -> Result<String, Oper
 }
 
 /// A line per shard. Where some did it and some did not, the first line says so.
-fn report(input: &Input<'_>, outcomes: &[(usize, Result<String, OperatorError>)]) -> Answer {
+fn report(
+    input: &Input<'_>,
+    outcomes: &[(usize, Result<String, OperatorError>)],
+    word: &'static str,
+) -> Answer {
     let failed: Vec<_> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
     let mut text = String::new();
     let status = match failed.first() {
@@ -171,19 +203,19 @@ fn report(input: &Input<'_>, outcomes: &[(usize, Result<String, OperatorError>)]
         Some(_) if failed.len() < outcomes.len() => {
             let done = outcomes.len() - failed.len();
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "PARTIAL: done in {done} of {} shards", outcomes.len());
+            let _ = writeln!(text, "PARTIAL: {word} in {done} of {} shards", outcomes.len());
             StatusCode::CONFLICT
         }
         Some(first) => first.status(),
     };
     for (shard, outcome) in outcomes {
         let _ = match outcome {
-            Ok(remark) if remark.is_empty() => writeln!(text, "shard {shard}: done: {input}"),
-            Ok(remark) => writeln!(text, "shard {shard}: done: {input}; {remark}"),
+            Ok(remark) if remark.is_empty() => writeln!(text, "shard {shard}: {word}: {input}"),
+            Ok(remark) => writeln!(text, "shard {shard}: {word}: {input}; {remark}"),
             Err(error) => writeln!(text, "shard {shard}: {error}"),
         };
     }
-    if status != StatusCode::OK {
+    if status != StatusCode::OK && word == DONE {
         tracing::warn!(%input, outcome = text.trim_end(), "operator command not carried out");
     }
     (status, text)
@@ -197,14 +229,14 @@ mod tests {
     fn what_some_shards_did_and_some_did_not_is_said() {
         let input = Input::SetState { symbol: None, state: book::TradingState::Halted };
         let done = || Ok(String::new());
-        let all = report(&input, &[(0, done()), (1, done())]);
+        let all = report(&input, &[(0, done()), (1, done())], DONE);
         assert_eq!((all.0, all.1.matches("done").count()), (StatusCode::OK, 2));
         let stopped = || Err(OperatorError::Refused(CoreError::Stopped));
-        let (status, text) = report(&input, &[(0, done()), (1, stopped())]);
+        let (status, text) = report(&input, &[(0, done()), (1, stopped())], DONE);
         assert_eq!(status, StatusCode::CONFLICT);
         assert!(text.starts_with("PARTIAL: done in 1 of 2 shards\nshard 0: done"), "{text}");
         assert!(text.contains("shard 1: NOT done"), "{text}");
-        let (status, text) = report(&input, &[(0, stopped()), (1, Err(OperatorError::NoAnswer))]);
+        let (status, text) = report(&input, &[(0, stopped()), (1, Err(OperatorError::NoAnswer))], DONE);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(text.contains("shard 1: NOT KNOWN"), "{text}");
     }

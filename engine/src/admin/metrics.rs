@@ -1,7 +1,7 @@
 //! `/metrics` in the Prometheus text format, `/report` as JSON, `/ready`. Reads the reports that shards publish and the XDP
 //! program's counters; asks the shards nothing.
 
-use super::{Admin, PortLabels, authorization};
+use super::{Admin, PortLabels, audit, authorization};
 use crate::counter::Counter;
 use crate::doors;
 use crate::feed::send::{old_requests, request_server};
@@ -96,6 +96,8 @@ static BESIDE: &[&Counter] = &[
     &doors::LATE,
     &doors::ACCEPT_FAILURES,
     &authorization::REFUSED,
+    &audit::FAILURES,
+    &audit::OMITTED,
     &old_requests::SENT,
     &old_requests::FETCHED,
     &request_server::LIMITED,
@@ -214,6 +216,10 @@ pub async fn report(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
             let port: serde_json::Map<_, _> =
                 shard.port.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
             values.insert("port".to_owned(), port.into());
+            let symbols = shard.symbols.get().into_iter().flatten();
+            let symbols: Vec<_> =
+                symbols.map(|symbol| String::from_utf8_lossy(symbol.trim_ascii_end()).into_owned()).collect();
+            values.insert("symbols".to_owned(), symbols.into());
             values.insert("uptime_ns".to_owned(), report.uptime_ns.into());
             values.into()
         })

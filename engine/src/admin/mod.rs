@@ -1,6 +1,7 @@
 //! What operators and monitoring talk to: health, metrics and commands over HTTP, on a thread of its own. Not the order
 //! path: a command reaches its shard as a journaled input, through a bounded ring.
 
+pub mod audit;
 mod authorization;
 mod commands;
 mod listener;
@@ -13,6 +14,7 @@ use crate::history::snapshot::thread::SnapshotRequest;
 use crate::inputs::Input;
 use crate::runner::SharedReport;
 use anyhow::Context;
+use audit::Audit;
 use authorization::{Authority, authorize};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -21,6 +23,7 @@ use listener::{AdminListener, Asker};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,6 +37,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// A command on its way to a shard; the answer is what came of it.
 pub struct AdminRequest {
     pub input: Input<'static>,
+    /// Only say what would come of it.
+    pub dry_run: bool,
     /// What there is to say beyond that it was done, often nothing.
     pub answer: oneshot::Sender<Result<String, CoreError>>,
 }
@@ -69,9 +74,11 @@ impl ShardHandle {
         (Self { report, port, requests: Mutex::new(requests), symbols, snapshot }, consumer)
     }
 
-    /// Asks for a snapshot; false where there is no journal to take one of.
-    fn ask_snapshot(&self) -> bool {
-        self.snapshot.as_ref().map(SnapshotRequest::ask).is_some()
+    /// Asks for a snapshot, where there is a journal to take one of.
+    fn ask_snapshot(&self) {
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.ask();
+        }
     }
 }
 
@@ -79,6 +86,7 @@ impl ShardHandle {
 pub struct Admin {
     pub shards: Vec<ShardHandle>,
     authority: Arc<Authority>,
+    audit: Arc<Audit>,
     /// Absent without an XDP program.
     verdicts: Option<Verdicts>,
 }
@@ -93,10 +101,11 @@ impl AdminServer {
     /// Binds and serves.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// The address cannot be bound, or the audit log not be written.
     pub fn start(
         listen: SocketAddr,
         token: Option<Secret>,
+        audit: Option<PathBuf>,
         door: Door,
         shards: Vec<ShardHandle>,
         verdicts: Option<Verdicts>,
@@ -104,9 +113,14 @@ impl AdminServer {
         let listener = std::net::TcpListener::bind(listen)
             .with_context(|| format!("admin.listen: cannot bind {listen}"))?;
         listener.set_nonblocking(true)?;
-        let admin = Arc::new(Admin { shards, authority: Arc::new(Authority { token, door }), verdicts });
+        let audit = Arc::new(Audit::open(audit).context("admin.audit_file")?);
+        let authority = Arc::new(Authority { token, door });
+        let admin = Arc::new(Admin { shards, authority, audit, verdicts });
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(audit::THREADS)
+            .build()?;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             let served = runtime.block_on(async move {
                 let listener = AdminListener::new(tokio::net::TcpListener::from_std(listener)?);
@@ -155,7 +169,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/report", get(metrics::report))
         .route(
             "/commands/{command}",
-            post(commands::command).layer(from_fn_with_state(Arc::clone(&admin.authority), authorize)),
+            post(commands::command)
+                .layer(from_fn_with_state(Arc::clone(&admin.authority), authorize))
+                // Outside of it: attempts that were refused are recorded too.
+                .layer(from_fn_with_state(Arc::clone(&admin.audit), audit::record)),
         )
         .with_state(admin)
 }

@@ -1,8 +1,11 @@
 //! What the user types, and what comes back on the terminal.
 
+mod admin;
+mod completions;
 mod echo;
 mod feed;
 mod hash_password;
+mod http;
 mod journal;
 #[cfg(feature = "publish")]
 mod publish;
@@ -29,6 +32,8 @@ enum Command {
     Run(ConfigArgs),
     /// Read a configuration and say what it amounts to, or what is wrong with it.
     Check(run::CheckArgs),
+    /// Give the running engine a command, over its admin port.
+    Admin(admin::AdminArgs),
     /// Say what a journal holds and whether it is whole.
     Inspect(journal::InspectArgs),
     /// Rebuild a shard from its journal and show its state; with --verify hold it against its snapshots.
@@ -44,6 +49,8 @@ enum Command {
     Echo(echo::EchoArgs),
     /// Read a password from standard input and print the hash that an account's `password_hash` takes.
     HashPassword(hash_password::HashPasswordArgs),
+    /// Print a script with which a shell completes commands and options.
+    Completions(completions::CompletionsArgs),
 }
 
 /// Where settings come from: the file, then `PITLANE_SECTION_KEY` variables, then `--set`.
@@ -80,6 +87,7 @@ impl Cli {
         let outcome = match &self.command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => run::check(args),
+            Command::Admin(args) => admin::execute(args),
             Command::Inspect(args) => journal::inspect(args),
             Command::Replay(args) => journal::replay(args),
             Command::Feed(args) => feed::execute(args),
@@ -88,6 +96,7 @@ impl Cli {
             Command::Sim(args) => sim::execute(args),
             Command::Echo(args) => echo::execute(args),
             Command::HashPassword(args) => hash_password::execute(args),
+            Command::Completions(args) => completions::execute(args),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -212,6 +212,8 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// Bearer token that commands need; without one they are refused.
     pub token: Option<Secret>,
+    /// Where every command is recorded, done or refused; none: in the log alone.
+    pub audit_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -395,7 +397,7 @@ impl Default for LimitsConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 26_480))), token: None }
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 26_480))), token: None, audit_file: None }
     }
 }
 

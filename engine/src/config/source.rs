@@ -43,7 +43,7 @@ impl Override {
         for (name, value) in variables {
             let Some(path) = name.strip_prefix("PITLANE_") else { continue };
             // Not settings: the log filter and what tests and tools read.
-            if matches!(path, "LOG" | "SEED" | "CONFIG")
+            if matches!(path, "LOG" | "SEED" | "CONFIG" | "URL" | "TOKEN_FILE")
                 || path.starts_with("TEST_")
                 || path.starts_with("BENCH_")
                 || is_of_a_service(path, &value)
@@ -111,6 +111,9 @@ pub fn load(path: &Path, overrides: &[Override]) -> Result<Config, ConfigError> 
     }
     if config.journal.directory.is_relative() {
         config.journal.directory = folder.join(&config.journal.directory);
+    }
+    if let Some(file) = &mut config.admin.audit_file {
+        *file = folder.join(&*file);
     }
     for file in [&mut config.gateway.tls_certificate, &mut config.gateway.tls_key].into_iter().flatten() {
         *file = folder.join(&*file);

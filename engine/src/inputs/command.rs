@@ -177,7 +177,19 @@ impl Given {
     }
 }
 
+/// Beside any command's parameters: `true` asks what would come of it, and changes nothing.
+pub const DRY_RUN: &str = "dry_run";
+
+/// Parameters that are said or not: on a command line they have no value.
+pub const FLAGS: &[&str] = &["everyone", "primary"];
+
 impl Command {
+    /// The names of its parameters, each with the words that say what is expected together with it.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let described = self.parameters.iter().flatten();
+        described.flat_map(|described| described.names.iter().map(|&name| (name, described.text)))
+    }
+
     fn takes(&self, name: &str) -> bool {
         self.parameters.iter().flatten().any(|parameter| parameter.names.contains(&name))
     }

@@ -246,6 +246,10 @@ impl<P: Port, L: Log> Runner<P, L> {
             && let Ok(request) = self.requests.pop()
         {
             busy = true;
+            if request.dry_run {
+                drop(request.answer.send(self.core.would_operate(&request.input)));
+                continue;
+            }
             match self.core.operate(&request.input, now.timestamp_ns) {
                 Ok(remark) => self.obeyed.push_back(Obeyed { lsn: self.core.last, request, remark }),
                 // Whoever asked may have given up waiting.
@@ -464,7 +468,7 @@ mod tests {
         };
         let (answer, mut answered) = oneshot::channel();
         let input = Input::SetState { symbol: None, state: TradingState::Halted };
-        operator.push(AdminRequest { input, answer }).expect("room");
+        operator.push(AdminRequest { input, dry_run: false, answer }).expect("room");
         (1..4).for_each(&mut turn);
         assert!(answered.try_recv().is_err(), "its record is not kept yet");
         kept.set(Lsn(u64::MAX));

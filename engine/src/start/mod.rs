@@ -118,7 +118,8 @@ impl Engine {
             .admin
             .listen
             .map(|listen| {
-                AdminServer::start(listen, config.admin.token.clone(), door, handles, ports.verdicts())
+                let (token, audit) = (config.admin.token.clone(), config.admin.audit_file.clone());
+                AdminServer::start(listen, token, audit, door, handles, ports.verdicts())
             })
             .transpose()?;
         match ports {

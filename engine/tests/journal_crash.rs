@@ -15,9 +15,28 @@ use engine::log::{
     sim::{Crash, Faults},
 };
 
-use netio::random::{Random, fresh_seed};
+use netio::random::fresh_seed;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 const SHARD: u32 = 1;
+
+/// The draws that the seed named below was found with.
+struct Random(SplitMix64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(SplitMix64::seed_from_u64(seed))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
 
 fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
@@ -55,9 +74,9 @@ fn row(random: &mut Random) -> Row {
     let zeros = random.below(3) == 0;
     Row {
         kind: random.below(0xEF) as u8 + 1,
-        timestamp_ns: random.next_u64() >> random.below(64),
+        timestamp_ns: random.next() >> random.below(64),
         payload: (0..length)
-            .map(|_| if zeros && random.below(4) != 0 { 0 } else { random.next_u64() as u8 })
+            .map(|_| if zeros && random.below(4) != 0 { 0 } else { random.next() as u8 })
             .collect(),
     }
 }

@@ -87,8 +87,8 @@ fn damage_to_the_newest_records_is_no_violation() {
 /// changes with what the engine does; `pitlane sim` over some thousands finds others.
 #[test]
 fn damage_to_the_newest_records_is_called_that() {
-    let damaged = [79_302_645_706_049, 79_302_645_706_769].into_iter().filter(|&seed| {
-        run(Options { seed, steps: STEPS, allowed: Hazards::ALL, broken: None })
+    let damaged = [2_011_281, 2_030_896].into_iter().filter(|&seed| {
+        run(Options { seed, steps: STEPS, allowed: Hazards::NONE, broken: None })
             .is_ok_and(|report| report.tail_damaged)
     });
     assert!(damaged.count() > 0);

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, io, ops::Range};
 
-use netio::random::Random;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use super::super::{error::StorageError, format::SECTOR};
 
@@ -79,7 +80,7 @@ enum NameChange {
 
 #[derive(Clone, Debug)]
 pub struct Disk {
-    random: Random,
+    random: SplitMix64,
     pub faults: Faults,
     pub capacity: Option<u64>,
     pub read_only: bool,
@@ -104,7 +105,7 @@ fn system(action: &'static str, file: &str, kind: io::ErrorKind) -> StorageError
 impl Disk {
     pub fn new(seed: u64, faults: Faults) -> Disk {
         let mut disk = Disk {
-            random: Random::new(seed),
+            random: SplitMix64::seed_from_u64(seed),
             faults,
             capacity: None,
             read_only: false,
@@ -128,7 +129,7 @@ impl Disk {
 
     /// In `0..bound`; 0 for an empty range.
     fn below(&mut self, bound: u64) -> u64 {
-        self.random.below(bound)
+        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
     fn chance(&mut self, per_million: u32) -> bool {

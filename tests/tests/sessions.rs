@@ -6,6 +6,7 @@ use pitlane_tests::client::{Client, LoginError, PATIENCE, control_body, datagram
 use pitlane_tests::engine::{Engine, PASSWORD, Settings};
 use pitlane_tests::process::binary;
 use wire::control::{Reply, Request};
+use wire::moldudp64::Packet;
 use wire::soupbintcp::{ANY_SESSION, LoginAccepted, LoginRequest, pad_right};
 
 const PRICE: u64 = 1_500_000;
@@ -68,7 +69,11 @@ fn a_client_started_again_at_the_same_address_begins_anew() {
     let mut client = Client::connect(engine.address()).expect("a socket");
     client.login("C00001", PASSWORD, 0).expect("a session");
     client.enter_accepted(1, b'B', 1, PRICE).expect("accepted");
-    let next = client.next_downstream;
+    // The former program understands acknowledgements behind messages; nobody knows of the next one whether it does.
+    client.request(&Request::Ride { session: client.downstream }).expect("sent");
+    client.send(&[&enter(2, b'B', 1, PRICE)]).expect("sent");
+    await_ridden(&mut client);
+    let next = client.next_downstream + 1;
     // What the engine cannot take yet must not come behind what the next program says.
     client.next_upstream += 1;
     client.send(&[&enter(9, b'B', 1, PRICE)]).expect("sent");
@@ -76,8 +81,20 @@ fn a_client_started_again_at_the_same_address_begins_anew() {
     let mut client = client.restarted();
     let accepted = client.login("C00001", PASSWORD, 0).expect("a session");
     assert_eq!(accepted.sequence, next, "0 asks for what is yet to come");
-    client.enter_accepted(2, b'B', 1, PRICE).expect("accepted");
-    assert_eq!(client.next_user_ref_num().expect("an answer"), 3, "order 9 was entered");
+    client.enter_accepted(3, b'B', 1, PRICE).expect("accepted");
+    assert_eq!(client.next_user_ref_num().expect("an answer"), 4, "order 9 was entered");
+}
+
+/// Waits for a message with an acknowledgement behind it.
+fn await_ridden(client: &mut Client) {
+    for _ in 0..100 {
+        let Some(bytes) = client.receive_raw(Duration::from_millis(100)).expect("socket") else { continue };
+        let Some((packet, _rider)) = bytes.split_last_chunk::<8>() else { continue };
+        if Packet::parse(packet).is_ok_and(|packet| packet.header.count == 1) {
+            return;
+        }
+    }
+    panic!("no acknowledgement came behind a message");
 }
 
 #[test]

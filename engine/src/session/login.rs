@@ -124,6 +124,8 @@ impl Reception {
         }
         let next_upstream = session.upstream.receive.next();
         session.upstream.receive.clear(&mut self.pool);
+        // It has yet to say that it understands acknowledgements behind messages.
+        session.set_rides(false);
         core.sessions.restart_upstream(id, next_upstream);
         let mut accepted = binding.accepted;
         if request.requested_sequence == 0 {

@@ -88,7 +88,9 @@ impl Sessions {
     /// The client has logged in anew and sends from `next` on. How far it may be told so has not changed.
     pub fn restart_upstream(&mut self, session: SessionId, next: u64) {
         let receive = self.receive_stream(self[session].downstream.name(), next);
-        self[session].upstream.receive = receive;
+        let upstream = &mut self[session].upstream;
+        upstream.receive = receive;
+        upstream.held_to = 0;
     }
 
     fn receive_stream(&self, name: &SessionName, next: u64) -> ReceiveStream {

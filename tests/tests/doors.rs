@@ -429,7 +429,7 @@ fn wrong_tokens_are_logged_and_few() {
     assert!(answers.starts_with(&[401; 10]) && answers.ends_with(&[429; 10]), "{answers:?}");
     assert_eq!(command(HERE, &right), 429, "or guessing would go on");
     assert_eq!(command(ELSEWHERE, &right), 200, "others are not concerned");
-    let logged = engine.log_text().lines().filter(|line| line.contains("wrong token")).count();
+    let logged = engine.log_text().lines().filter(|line| line.contains("refused: a wrong token")).count();
     assert!((10..20).contains(&logged), "{logged} lines:\n{}", engine.log_text());
     assert!(!engine.log_text().contains("guess-"), "what was shown is no one's business");
 }

@@ -67,6 +67,11 @@ impl<L: Log> Core<L> {
             return Err(CoreError::Stopped);
         }
         self.shard.would_apply(input)?;
+        self.record(input, timestamp_ns)
+    }
+
+    /// Records and applies what the shard has said it would apply.
+    fn record(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<(), CoreError> {
         let mut buffer = [0; MAX_ENCODED];
         let length = input.encode(&mut buffer);
         match self.log.append_parts(input.kind(), timestamp_ns, &[&buffer[..length], input.tail()]) {
@@ -86,7 +91,7 @@ impl<L: Log> Core<L> {
     /// See [`Core::input`].
     pub fn operate(&mut self, input: &Input<'_>, timestamp_ns: u64) -> Result<String, CoreError> {
         let remark = self.would_operate(input)?;
-        self.input(input, timestamp_ns)?;
+        self.record(input, timestamp_ns)?;
         Ok(remark)
     }
 

@@ -13,8 +13,6 @@ pub struct Duplex {
     pub receive: ReceiveStream,
     /// The peer understands acknowledgements that ride with messages: it has sent one, or said so.
     rides: bool,
-    /// The peer said so: its acknowledgements wait, and when it probes it wants to know how far we are.
-    peer_waits: bool,
 }
 
 /// What a datagram meant to a session.
@@ -43,14 +41,12 @@ impl Duplex {
             send: SendStream::restore(send.0, send.1, send.2, now_ns),
             receive: ReceiveStream::new(receive.0, receive.1, receive.2),
             rides: false,
-            peer_waits: false,
         }
     }
 
     /// Whether acknowledgements ride with messages from now on. A new login starts without.
     pub fn set_rides(&mut self, rides: bool) {
         self.rides = rides;
-        self.peer_waits = rides;
         self.send.set_peer_waits_to_ride(rides);
         if !rides {
             self.receive.set_waits_to_ride(false);
@@ -76,7 +72,7 @@ impl Duplex {
             Kind::Stream => {
                 let blocks = &payload[HEADER_LENGTH..];
                 let received = self.receive.on_datagram(&header, blocks, now_ns, pool, deliver);
-                if self.peer_waits && received == Received::Heartbeat {
+                if self.send.peer_waits_to_ride() && received == Received::Heartbeat {
                     self.send.on_probe();
                 }
                 if let Some(acknowledged) = self.receive.take_rider() {

@@ -366,6 +366,11 @@ impl SendStream {
         self.probe_timeout_ns = self.timeout_ns();
     }
 
+    /// Whether they do.
+    pub fn peer_waits_to_ride(&self) -> bool {
+        self.ack_delay_ns != 0
+    }
+
     /// The peer probes, so something was lost: it is told at once how far this stream is, in case that was.
     pub fn on_probe(&mut self) {
         self.heartbeat_due |= self.acked < self.sent;

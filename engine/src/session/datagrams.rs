@@ -115,9 +115,7 @@ impl Reception {
         core.sessions[id].upstream.receive.taken(now.monotonic_ns);
         true
     }
-}
 
-impl Reception {
     /// The client sends while it does not take its answers: more of them would overwrite those that it has not got. What it
     /// sends is not taken, and it sends it again; what it says of the answers is heard.
     #[cold]

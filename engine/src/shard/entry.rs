@@ -73,8 +73,8 @@ impl Shard {
         }
     }
 
-    // Out of line, the order and its answer would be copied from frame to frame: of 833 instructions an order this and
-    // its like took 93 (`shard-bench`).
+    // Out of line, the order and its answer would be copied from frame to frame: of 958 instructions an order this and
+    // its like took 115 (`shard-bench`).
     #[inline(always)]
     fn new_order(
         &self,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::bench::machine::{CORES, Machine, number};
 use crate::bench::results::Budget::{AtLeast, AtMost};
 use crate::bench::{Context, Figure, Samples, Suite, median};
-use crate::engine::Settings;
+use crate::engine::{Engine, Settings};
 use crate::process::pin;
 
 const SECONDS: u32 = 3;
@@ -161,16 +161,11 @@ fn latencies(
     samples: &mut Samples,
 ) -> anyhow::Result<()> {
     for (name, load) in LATENCIES {
-        if !context.wants(name) && !context.wants("journal.fdatasync_p50_us") {
-            continue;
+        if context.wants(name) || context.wants("journal.fdatasync_p50_us") {
+            let (answer, bare) = beside_fdatasync(machine, folder, load, Machine::engine_with)?;
+            samples.entry("journal.fdatasync_p50_us").or_default().push(bare / 1000.0);
+            samples.entry(name).or_default().push(answer / bare);
         }
-        let bare = move_beside_the_disk(machine, folder)?;
-        samples.entry("journal.fdatasync_p50_us").or_default().push(bare / 1000.0);
-        let engine = machine.engine_with(settings(machine, "disk", fresh(folder)?))?;
-        let p50 = number(&machine.load("xdp", SECONDS, load)?, &["latency_ns", "median"])?;
-        drop(engine);
-        machine.engine_core = CORES[0];
-        samples.entry(name).or_default().push(p50 / bare);
     }
     Ok(())
 }
@@ -182,19 +177,30 @@ fn one_core(
     samples: &mut Samples,
 ) -> anyhow::Result<()> {
     for (name, idle) in ONE_CORE {
-        if !context.wants(name) {
-            continue;
+        if context.wants(name) {
+            let start = |machine: &Machine, settings: Settings| {
+                machine.engine_as_set(Settings { idle: idle.unwrap_or(settings.idle), ..settings })
+            };
+            let (answer, bare) = beside_fdatasync(machine, folder, ONE_IN_FLIGHT, start)?;
+            samples.entry(name).or_default().push(answer / bare);
         }
-        let bare = move_beside_the_disk(machine, folder)?;
-        let settings = settings(machine, "disk", fresh(folder)?);
-        let settings = Settings { idle: idle.unwrap_or(settings.idle), ..settings };
-        let engine = machine.engine_as_set(settings)?;
-        let p50 = number(&machine.load("xdp", SECONDS, ONE_IN_FLIGHT)?, &["latency_ns", "median"])?;
-        drop(engine);
-        machine.engine_core = CORES[0];
-        samples.entry(name).or_default().push(p50 / bare);
     }
     Ok(())
+}
+
+/// Median answer time of `disk` at this load, and of a bare fdatasync, both on the core where the latter is faster, in ns.
+fn beside_fdatasync(
+    machine: &mut Machine,
+    folder: &Path,
+    load: &[&str],
+    start: impl FnOnce(&Machine, Settings) -> anyhow::Result<Engine>,
+) -> anyhow::Result<(f64, f64)> {
+    let bare = move_beside_the_disk(machine, folder)?;
+    let engine = start(machine, settings(machine, "disk", fresh(folder)?))?;
+    let answer = number(&machine.load("xdp", SECONDS, load)?, &["latency_ns", "median"])?;
+    drop(engine);
+    machine.engine_core = CORES[0];
+    Ok((answer, bare))
 }
 
 /// Moves the engine to the core on which a bare fdatasync is faster, and returns its median there: a thread that waits for the disk on

@@ -4,6 +4,7 @@
 //! - [`port`]: the one trait every room implements, and the addresses it speaks in.
 //! - [`echo`]: the smallest program on each port, both ends.
 //! - [`filter`]: which sources may send, for ports without a program in front of them.
+//! - `headers`: between a frame and a peer, for rooms past the kernel.
 //! - [`idle`]: what a polling thread does when a poll brings nothing.
 //! - [`privileges`]: giving up capabilities once all is open.
 //! - [`random`]: the seeded generator behind every simulation and generated load.
@@ -14,6 +15,8 @@
 pub mod clock;
 pub mod echo;
 pub mod filter;
+#[cfg(feature = "xdp")]
+mod headers;
 pub mod idle;
 pub mod kind;
 pub mod port;

@@ -6,7 +6,6 @@
 //! - `frames`: who has which frame.
 //! - `demand`: how many frames wait to be filled.
 //! - [`rings`]: the rings; the data path's `unsafe`.
-//! - `headers`: Ethernet, VLAN, IP, UDP, as needed per packet.
 //! - `neighbours`: the MACs of those that are sent to without having spoken.
 //! - [`resolve`]: which MAC and source address reach a destination.
 //! - [`preflight`]: what would fail, by name.
@@ -26,7 +25,6 @@ mod counters;
 mod demand;
 pub mod device;
 mod frames;
-mod headers;
 mod neighbours;
 mod options;
 pub mod port;

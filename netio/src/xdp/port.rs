@@ -5,10 +5,10 @@ use std::{io, os::fd::BorrowedFd, sync::Arc, time::Duration};
 use super::{
     counters::XdpCounters,
     frames::Census,
-    headers::{self, Checksum, Malformed},
     neighbours::Neighbours,
     rings::{FRAME_HEADROOM, FRAME_SIZE, Frame, Rings},
 };
+use crate::headers::{self, Checksum, Malformed};
 use crate::port::{Endpoint, Peer, Port, PortError, PortStatistics, RX_BATCH, TransmitFull};
 
 /// What a frame has behind the kernel's headroom and the longest headers.

@@ -26,8 +26,8 @@ use xsk_rs::{
 use super::{
     demand::Demand,
     frames::{Census, Descriptor, Frames, Handed},
-    headers,
 };
+use crate::headers;
 use crate::port::RX_BATCH;
 
 /// Two to a page: leaves 1792 bytes behind the kernel's headroom of 256, enough for an MTU of 1500 with two VLAN tags. 4096

@@ -1,7 +1,7 @@
 //! Between a frame and a peer: what `wire::net` reads and writes, in the addresses that ports speak in. No layouts of its own.
 //!
-//! The XDP program has already refused options, fragments and extension headers; `wire::net` refuses them again, because an
-//! AF_XDP socket cannot know which program feeds it.
+//! What steers datagrams to a port has already refused options, fragments and extension headers; `wire::net` refuses them again,
+//! because an AF_XDP socket cannot know which program feeds it.
 
 use wire::net::{self, Addresses, ChecksumMode, ChecksumState, Datagram, checksum};
 

@@ -1,5 +1,5 @@
 //! The XDP program (bpf/steer.c, compiled by build.rs) and its loader. Not the AF_XDP sockets themselves: `netio::xdp` owns those
-//! and registers them here.
+//! and registers them here. For a port that no program can be in front of, the same rules in Rust (`software`).
 //!
 //! ```no_run
 //! # use xdp_prog::{SteeringSettings, Steering, ModeChoice};
@@ -15,6 +15,7 @@ mod error;
 mod mode;
 pub mod netlink;
 mod settings;
+mod software;
 mod steering;
 mod verdict;
 
@@ -22,6 +23,7 @@ pub use capability::first_missing;
 pub use error::SteeringError;
 pub use mode::{ModeChoice, StepDown, XdpMode};
 pub use settings::{ADDRESSES_MAX, ALLOW_LIST_MAX, QUEUES_MAX, Queue, SteeringSettings, TokenBucket};
+pub use software::SoftwareSteering;
 pub use steering::{Steering, demand_capabilities, find_interface, free_interface};
 pub use verdict::{Counters, Verdict};
 

@@ -1,13 +1,16 @@
 //! Every verdict of the XDP program, packet by packet, by BPF_PROG_TEST_RUN. Not a test of attaching: no interface is touched.
-//! The object is loaded through libbpf, which proves that it is no private dialect of the aya loader.
+//! The object is loaded through libbpf, which proves that it is no private dialect of the aya loader. The rules in Rust are given every packet
+//! too, and have to agree.
 mod packet;
 
-use std::net::Ipv4Addr;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, ProgramInput};
 use packet::{Ip, LISTENED_V4, LISTENED_V6, Packet, mold};
-use xdp_prog::{PROGRAM, Verdict};
+use xdp_prog::{PROGRAM, Queue, SoftwareSteering, SteeringSettings, Verdict};
 
 const PORT: u16 = 26_000;
 const XDP_DROP: u32 = 1;
@@ -18,6 +21,8 @@ const SOCK_RAW: i32 = 3;
 
 struct Bench {
     object: Object,
+    /// What the maps say, as the rules in Rust are told it.
+    told: RefCell<Told>,
     _socket: OwnedFd,
 }
 
@@ -32,7 +37,7 @@ fn bench(test: &str) -> Option<Bench> {
     // A test run never delivers, so a socket that is bound to nothing will do to make the redirect succeed.
     let socket =
         socket2::Socket::new(AF_XDP.into(), socket2::Type::from(SOCK_RAW), None).expect("AF_XDP socket");
-    let bench = Bench { object, _socket: socket.into() };
+    let bench = Bench { object, told: RefCell::default(), _socket: socket.into() };
     let fd = bench._socket.as_raw_fd() as u32;
     bench.set("xsks", &0u32.to_ne_bytes(), &fd.to_ne_bytes());
     bench.port(PORT, 1);
@@ -40,6 +45,38 @@ fn bench(test: &str) -> Option<Bench> {
     bench.listen(LISTENED_V6);
     bench.settings([1, 0, 0, 0]);
     Some(bench)
+}
+
+#[derive(Default)]
+struct Told {
+    ports: BTreeMap<u16, Queue>,
+    addresses: BTreeSet<[u8; 16]>,
+    check_mold: bool,
+}
+
+impl Told {
+    fn judge(&self, frame: &[u8]) -> Verdict {
+        let settings = SteeringSettings::new().check_mold(self.check_mold);
+        let settings =
+            self.ports.iter().fold(settings, |settings, (port, queue)| settings.port(*port, *queue));
+        let address = |octets: &[u8; 16]| {
+            let address = Ipv6Addr::from(*octets);
+            address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+        };
+        let settings =
+            self.addresses.iter().fold(settings, |settings, octets| settings.address(address(octets)));
+        SoftwareSteering::new(&settings).judge(frame, 0).err().unwrap_or(Verdict::Redirected)
+    }
+}
+
+/// Who may send, and whether a socket is there, others than these rules decide, and last.
+fn without_sources(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::PassedNoSocket | Verdict::DroppedNotAllowed | Verdict::DroppedOverRate => {
+            Verdict::Redirected
+        }
+        other => other,
+    }
 }
 
 impl Bench {
@@ -53,14 +90,24 @@ impl Bench {
     }
 
     fn port(&self, port: u16, queue_plus_one: u32) {
+        let queue = if queue_plus_one == u32::MAX { Queue::Any } else { Queue::Index(queue_plus_one - 1) };
+        self.told.borrow_mut().ports.insert(port, queue);
         self.set("ports", &u32::from(port).to_ne_bytes(), &queue_plus_one.to_ne_bytes());
     }
 
     fn listen(&self, address: [u8; 16]) {
+        self.told.borrow_mut().addresses.insert(address);
         self.set("addresses", &address, &1u32.to_ne_bytes());
     }
 
+    /// What is listened on no longer.
+    fn unlisten(&self, address: [u8; 16]) {
+        self.told.borrow_mut().addresses.remove(&address);
+        self.map("addresses").delete(&address).expect("delete");
+    }
+
     fn settings(&self, settings: [u64; 4]) {
+        self.told.borrow_mut().check_mold = settings[0] != 0;
         let value: Vec<u8> = settings.iter().flat_map(|word| word.to_ne_bytes()).collect();
         self.set("settings", &0u32.to_ne_bytes(), &value);
     }
@@ -102,6 +149,7 @@ impl Bench {
             .map(|(verdict, _)| verdict)
             .collect();
         assert_eq!(rose, [verdict], "{what}");
+        assert_eq!(self.told.borrow().judge(frame), without_sources(verdict), "{what}: in Rust");
         let expected = match verdict {
             Verdict::Redirected => XDP_REDIRECT,
             other if other.name().starts_with("dropped") => XDP_DROP,
@@ -188,7 +236,7 @@ fn datagrams_to_other_addresses_are_left_to_the_kernel() {
     for (what, destination) in [("another", [0xfd; 16]), ("all nodes", group), ("unspecified", [0; 16])] {
         bench.expect(what, &v6(destination).bytes(), Verdict::PassedOtherAddress);
     }
-    bench.map("addresses").delete(&mapped).expect("delete");
+    bench.unlisten(mapped);
     bench.expect("no longer ours", &v4(LISTENED_V4).bytes(), Verdict::PassedOtherAddress);
     // What would be dropped for its content is not ours to drop when it is not for us.
     let other = Packet { payload: vec![], ..v4([10, 0, 0, 9]) };
@@ -377,4 +425,48 @@ fn a_bucket_refills_at_its_rate() {
     bench.expect("at once again", &frame, Verdict::DroppedOverRate);
     std::thread::sleep(interval);
     bench.expect("after the interval", &frame, Verdict::Redirected);
+}
+
+/// Damaged in one or two places each, so that every check is met with something that just fails it.
+#[test]
+fn the_rules_in_rust_agree_with_the_program_on_damaged_packets() {
+    let Some(bench) = bench("the_rules_in_rust_agree_with_the_program_on_damaged_packets") else { return };
+    let seed = seed_of_this_run();
+    println!("PITLANE_SEED={seed}");
+    let mut state = seed | 1;
+    let mut random = |below: usize| {
+        // xorshift64: any sequence will do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let whole = [
+        Packet::v4(PORT, mold(3, &[(47, 47), (0, 0), (14, 14)])).bytes(),
+        Packet::v6(PORT, mold(3, &[(47, 47), (0, 0), (14, 14)])).bytes(),
+        tagged(Packet::v4(PORT, order()), &[(0x8100, 7)]),
+        tagged(Packet::v6(PORT, order()), &[(0x88a8, 3), (0x8100, 7)]),
+    ];
+    for _ in 0..20_000 {
+        let mut frame = whole[random(whole.len())].clone();
+        for _ in 0..=random(2) {
+            // The headers, mostly.
+            let at = random(frame.len().min(110));
+            frame[at] = [0, 1, 0xff, random(256) as u8][random(4)];
+        }
+        frame.truncate(14.max(frame.len() - random(3) * random(40)));
+        let before: Vec<_> = Verdict::ALL.iter().map(|verdict| bench.count(*verdict)).collect();
+        bench.run(&frame);
+        let rose =
+            Verdict::ALL.into_iter().zip(before).find(|(verdict, before)| bench.count(*verdict) > *before);
+        let (verdict, _) = rose.expect("one verdict");
+        assert_eq!(bench.told.borrow().judge(&frame), without_sources(verdict), "{frame:02x?}");
+    }
+}
+
+/// The seed of this run, or that of `PITLANE_SEED`.
+fn seed_of_this_run() -> u64 {
+    let given = std::env::var("PITLANE_SEED").ok().and_then(|text| text.parse().ok());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    given.unwrap_or_else(|| now.map_or(1, |now| now.as_nanos() as u64))
 }
